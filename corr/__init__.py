@@ -1,0 +1,1 @@
+"""Correspondence: geometry values, photos, matches, tracks and matchers."""

@@ -1,0 +1,1 @@
+"""Image matchers behind one contract."""

@@ -1,0 +1,1 @@
+"""A handful of photos to cameras, Gaussian splats and a mesh."""

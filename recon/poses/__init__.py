@@ -1,0 +1,1 @@
+"""From matches to cameras: verification, tracks, mapping, reasons."""

@@ -1,0 +1,1 @@
+"""The compiled CPU rasteriser: numba kernels and their autograd wrapper."""

@@ -1,0 +1,1 @@
+"""Gaussian splats: the value, seeding, colour, losses, optimisation."""

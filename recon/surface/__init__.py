@@ -1,0 +1,1 @@
+"""Depth fusion, meshing and surface metrics."""
