@@ -1,0 +1,22 @@
+"""The matcher contract: photos in, matches in original pixels out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from corr.matches import Matches
+from corr.photos import Image
+
+
+@dataclass
+class Matcher(ABC):
+    """Matches many pairs of one photo set; whatever depends on one photo is computed once."""
+
+    @abstractmethod
+    def match_pairs(
+        self, images: Sequence[Image], pairs: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[tuple[int, int], Matches]]:
+        """Yield every pair with its matches (possibly none), in the order of `pairs`.
+
+        Matches are in original pixels, masked-out places removed, scores in [0, 1].
+        """
