@@ -65,21 +65,27 @@ def reuse_or_run(folder: Path, key: str, run: Callable[[Path], None]) -> Stage:
         return Stage(folder, key, done["seconds"], done["peak_mb"], reused=True)
     partial = folder.with_name(folder.name + ".partial")
     left = _read(partial)
-    spent = left["seconds"] if left is not None and left["key"] == key else 0.0
     if partial.exists() and (left is None or left["key"] != key):
         shutil.rmtree(partial)
+        left = None
+    if left is not None and left["finished"]:  # killed between its last file and the rename
+        return _publish(partial, folder, left)
     partial.mkdir(parents=True, exist_ok=True)
-    _write(partial, key, spent, 0.0)
+    _write(partial, key, finished=False)
     log.info("%s: %s", folder.name, "continuing an interrupted run" if left else "running")
     start = time.perf_counter()
     run(partial)
-    seconds, peak = spent + time.perf_counter() - start, peak_memory_mb()
-    _write(partial, key, seconds, peak)
+    seconds = time.perf_counter() - start
+    _write(partial, key, finished=True, seconds=seconds, peak_mb=peak_memory_mb())
+    log.info("%s: done in %.1f s", folder.name, seconds)
+    return _publish(partial, folder, json.loads((partial / STAGE_FILE).read_text()))
+
+
+def _publish(partial: Path, folder: Path, record: dict) -> Stage:
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
-    log.info("%s: done in %.1f s", folder.name, seconds)
-    return Stage(folder, key, seconds, peak, reused=False)
+    return Stage(folder, record["key"], record["seconds"], record["peak_mb"], reused=False)
 
 
 def peak_memory_mb() -> float:
@@ -109,6 +115,13 @@ def _read(folder: Path) -> dict | None:
         return None
 
 
-def _write(folder: Path, key: str, seconds: float, peak_mb: float) -> None:
-    text = json.dumps({"key": key, "seconds": round(seconds, 3), "peak_mb": round(peak_mb, 1)})
-    write_atomic(folder / STAGE_FILE, text)
+def _write(
+    folder: Path, key: str, *, finished: bool, seconds: float = 0.0, peak_mb: float = 0.0
+) -> None:
+    record = {
+        "key": key,
+        "finished": finished,
+        "seconds": round(seconds, 3),
+        "peak_mb": round(peak_mb, 1),
+    }
+    write_atomic(folder / STAGE_FILE, json.dumps(record))

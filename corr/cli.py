@@ -1,0 +1,100 @@
+"""From argv to typed options: a small dispatcher in front of `hydra.main`."""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a package: its Hydra config name, one line of help and what it calls."""
+
+    config: str  # YAML in conf/, without the suffix
+    summary: str
+    main: Callable[[Any], None]  # gets the typed options
+    register: Callable[[], None]  # fills Hydra's ConfigStore
+
+
+def dispatch(package: str, commands: Mapping[str, Command]) -> None:
+    """Run `python -m <package> <command> key=value …`.
+
+    Exit codes: 0 done, 1 the input cannot work (one line), 2 usage.
+    """
+    args = sys.argv[1:]
+    if not args or args[0] in ("-h", "--help"):
+        print(_usage(package, commands))
+        raise SystemExit(0 if args else 2)
+    if args[0] not in commands:
+        print(f"{package}: unknown command {args[0]!r}; known: {', '.join(commands)}")
+        raise SystemExit(2)
+    command = commands[args[0]]
+    job = f"{package} {args[0]}"
+    overrides = [_expand_home(a) for a in args[1:]]
+    for override in overrides:
+        if re.match(r"[+~]", override):
+            print(f"{job}: {override} must not start with + or ~; options are set as key=value")
+            raise SystemExit(2)
+    sys.argv = [job, *overrides]
+    _run_hydra(job, command)
+
+
+def conf_dir() -> Path:
+    """Where the YAML files lie: beside the packages in a checkout, inside them in a wheel."""
+    here = Path(__file__).resolve().parent
+    beside = here.parent / "conf"
+    return beside if (beside / "recon_run.yaml").exists() else here / "_conf"
+
+
+def _run_hydra(job: str, command: Command) -> None:
+    import hydra
+    from omegaconf import DictConfig, OmegaConf
+
+    command.register()
+
+    def task(config: DictConfig) -> None:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise SystemExit(_say(job, "missing " + " ".join(f"{key}=…" for key in missing)))
+        try:
+            options = OmegaConf.to_object(config)
+        except ValueError as error:
+            raise SystemExit(_say(job, str(error))) from None
+        except Exception as error:
+            if isinstance(error.__cause__, ValueError):
+                raise SystemExit(_say(job, str(error.__cause__))) from None
+            raise
+        try:
+            command.main(options)
+        except UserError as error:
+            raise SystemExit(_say(job, str(error))) from None
+        except KeyboardInterrupt:
+            raise SystemExit(_say(job, "interrupted; the same command continues", 130)) from None
+
+    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)
+    run(task)()
+
+
+def _say(job: str, message: str, code: int = 1) -> int:
+    logging.getLogger().handlers and sys.stdout.flush()
+    print(f"{job}: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _expand_home(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if equals and value.startswith("~/"):
+        return f"{key}={Path(value).expanduser()}"
+    return argument
+
+
+def _usage(package: str, commands: Mapping[str, Command]) -> str:
+    width = max(map(len, commands))
+    lines = [f"usage: python -m {package} <command> [key=value …]", ""]
+    lines += [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
+    return "\n".join([*lines, "", f"options: python -m {package} <command> --help"])
