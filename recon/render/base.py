@@ -14,6 +14,7 @@ ALPHA_MIN = 1.0 / 255.0  # contributions below are skipped, forward and backward
 ALPHA_MAX = 0.99
 T_MIN = 1e-4  # a pixel is finished when less light than this remains
 BLUR_PX2 = 0.3  # variance added to every 2-D Gaussian: the pixel's own footprint
+VARIANCE_MAX_PX2 = 1e24  # a splat wider than this is broken and skipped
 
 
 @dataclass
@@ -23,6 +24,10 @@ class Rendered:
     rgb: Tensor  # h w 3, background composited in
     alpha: Tensor  # h w, covered share in [0, 1]
     depth: Tensor  # h w, sum of weight * z; divide by alpha for the expected depth (scene units)
+    radius_px: Tensor | None = (
+        None  # n, larger half side of the drawn box; 0: not drawn; no gradient
+    )
+    pairs: int = 0  # (tile, splat) pairs drawn: what the time is proportional to
 
 
 class Renderer(ABC):
