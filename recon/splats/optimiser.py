@@ -1,0 +1,70 @@
+"""The optimisation stage: options and what it leaves on disk."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recon.scene import View
+
+if TYPE_CHECKING:
+    from recon.render.base import Renderer
+    from recon.splats.seeding import Seeds
+    from recon.splats.training import Fitted
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Optimiser:
+    """Fit seeds to the photos without growing new splats: trust the dense start.
+
+    Source: the schedule of EDGS (arXiv 2504.13204): low position rate from the first step, steady
+    opacity decay with pruning, no densification and no opacity reset; step sizes are scaled to
+    the iteration budget, and position steps are stated in pixels so that no scene scale enters.
+    """
+
+    iterations: int = 900  # steps at most; one photo each
+    coarse_share: float = 0.35  # share of the steps on half-size pictures, first
+    max_side: int = 640  # px, longer side of the training pictures
+    position_px: float = 0.06  # position step, pixels of the full-size picture; decays 10 x
+    scale_rate: float = 0.012  # log-scale step
+    rotation_rate: float = 0.006  # quaternion step
+    opacity_rate: float = 0.04  # logit step
+    colour_rate: float = 0.008  # harmonics band 0; band 1 a tenth of it
+    decay_total: float = 0.8  # logit that every splat loses over the run: it must earn its place
+    prune_opacity: float = 0.02  # splats below are removed
+    pose_px: float = 0.02  # camera step, pixels at the median depth; 0 = poses stay
+    exposure_rate: float = 0.002  # log-gain step per photo; 0 = exposures stay
+    stop_view: bool = True  # hold one input photo back to decide when to stop
+    stop_min_views: int = 6  # with fewer photos none can be spared
+    stop_every: int = 100  # steps between looks at it
+    stop_patience: int = 3  # looks without a gain before stopping
+    checkpoint_every: int = 200  # steps between checkpoints for a continued run
+
+    def __post_init__(self):
+        for name in ("iterations", "max_side", "stop_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"optimiser.{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.coarse_share <= 1:
+            raise ValueError(
+                f"optimiser.coarse_share must lie in [0, 1], got {self.coarse_share}"
+            )
+
+    def fit(
+        self,
+        seeds: "Seeds",
+        views: tuple[View, ...],
+        pictures: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        renderer: "Renderer",
+        folder: Path,
+        seed: int,
+    ) -> "Fitted":
+        """Optimise, with checkpoints in `folder`; the best state by the stop view is returned."""
+        from recon.splats.training import train
+
+        return train(self, seeds, views, pictures, masks, renderer, folder, seed)
