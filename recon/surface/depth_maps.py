@@ -1,0 +1,176 @@
+"""Depth maps drawn from splats, and the tests a depth pixel must pass before it is fused.
+
+With few photos the splats hold floaters and half-transparent veils. A pixel counts only where the
+splats are opaque, lie together along the ray, do not jump to the neighbour pixel, and where another
+view's depth map confirms the point.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+from numba import njit, prange
+
+from corr.geometry import Camera
+from recon.scene import View
+
+if TYPE_CHECKING:
+    from recon.render.base import Renderer
+    from recon.splats.gaussians import Gaussians
+
+
+@dataclass(eq=False)
+class DepthMap:
+    """Depth of one view: z in the camera frame, scene units; 0 where nothing is accepted."""
+
+    view: View
+    depth: Float32[np.ndarray, "h w"]
+    weight: Float32[np.ndarray, "h w"]
+    rejected: dict[str, int] = field(default_factory=dict)  # reason: pixels
+
+    def reject(self, where: Bool[np.ndarray, "h w"], reason: str) -> None:
+        """Drop the pixels of the mask and remember how many went for that reason."""
+        hit = where & (self.depth > 0)
+        self.depth[hit] = 0.0
+        self.weight[hit] = 0.0
+        self.rejected[reason] = self.rejected.get(reason, 0) + int(hit.sum())
+
+
+def draw_depth(
+    gaussians: "Gaussians", view: View, renderer: "Renderer"
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """Expected depth, alpha, and the relative spread of depth along each ray.
+
+    Depth is `sum w z / sum w`. The spread is the standard deviation of z under the same weights,
+    divided by depth: the colour channel of the very same picture carries z squared. It is large
+    where a ray blends a near and a far surface, which is where expected depth means nothing.
+
+    Returns:
+        depth (0 where alpha is 0), alpha, spread.
+    """
+    import torch
+
+    from recon.splats.gaussians import SH_C0, Gaussians
+
+    with torch.no_grad():
+        matrix = torch.as_tensor(view.cam_from_world.matrix, dtype=gaussians.means.dtype)
+        matrix = matrix.to(gaussians.means.device)
+        z = gaussians.means @ matrix[2, :3] + matrix[2, 3]
+        ahead = z[z > 0]
+        unit = ahead.median().clamp_min(1e-12) if len(ahead) else z.new_ones(())
+        carried = ((z / unit) ** 2 - 0.5) / SH_C0
+        sh = carried[:, None, None].expand(-1, 1, 3).contiguous()
+        carrier = Gaussians(**{**gaussians.tensors(), "sh": sh})
+        drawn = renderer.render(carrier, view.camera, matrix)
+        alpha = drawn.alpha.clamp_min(1e-8)
+        depth = drawn.depth / alpha
+        second = drawn.rgb[..., 0] * unit**2 / alpha
+        spread = (second - depth**2).clamp_min(0).sqrt() / depth.clamp_min(1e-12)
+        depth = torch.where(drawn.alpha > 0, depth, torch.zeros_like(depth))
+
+        def out(t: torch.Tensor) -> Any:
+            return t.cpu().numpy().astype(np.float32)
+
+        return out(depth), out(drawn.alpha), out(spread)
+
+
+def cos_incidence(depth: Float32[np.ndarray, "h w"], camera: Camera) -> Float32[np.ndarray, "h w"]:
+    """Cosine between ray and surface normal, the normal from one-pixel differences of depth.
+
+    The smaller one-sided difference would hide jumps; the larger one is used, so that pixels at a
+    depth edge look grazing and fall to the same threshold. 0 where a needed neighbour is missing.
+    """
+    h, w = depth.shape
+    fx, fy = camera.K[0, 0], camera.K[1, 1]
+    x = (np.arange(w, dtype=np.float32) + 0.5 - camera.K[0, 2]) / fx
+    y = (np.arange(h, dtype=np.float32)[:, None] + 0.5 - camera.K[1, 2]) / fy
+    known = depth > 0
+    slopes = []
+    for axis, focal in ((1, fx), (0, fy)):
+        ahead = np.diff(depth, axis=axis, append=np.take(depth, [-1], axis))
+        both = known & np.roll(known, -1, axis)
+        ahead = np.where(both, ahead, 0)
+        behind = np.roll(ahead, 1, axis)
+        slopes.append(np.where(np.abs(ahead) > np.abs(behind), ahead, behind) * focal)
+    # n ~ (dz/dx', dz/dy', -(z + x dz/dx' + y dz/dy')) with x', y' normalised pixels
+    a, b = slopes
+    c = -(depth + x * a + y * b)
+    ray = np.sqrt(1 + x**2 + y**2)
+    norm = np.sqrt(a**2 + b**2 + c**2) * ray
+    return np.where(known, depth / np.maximum(norm, 1e-20), 0).astype(np.float32)
+
+
+@njit(parallel=True, cache=True)
+def _vote(depth, Ki, R, t, Kj, other, tolerance, agree, against, residual):  # type: ignore[no-untyped-def]
+    """Add one other view's opinion on every pixel; see `count_votes`."""
+    h, w = depth.shape
+    hj, wj = other.shape
+    for y in prange(h):
+        for x in range(w):
+            d = depth[y, x]
+            if d <= 0:
+                continue
+            px = (x + 0.5 - Ki[0, 2]) / Ki[0, 0] * d
+            py = (y + 0.5 - Ki[1, 2]) / Ki[1, 1] * d
+            z = R[2, 0] * px + R[2, 1] * py + R[2, 2] * d + t[2]
+            if z <= 0:
+                continue
+            u = (R[0, 0] * px + R[0, 1] * py + R[0, 2] * d + t[0]) / z * Kj[0, 0] + Kj[0, 2] - 0.5
+            v = (R[1, 0] * px + R[1, 1] * py + R[1, 2] * d + t[1]) / z * Kj[1, 1] + Kj[1, 2] - 0.5
+            if not (u > -0.5 and v > -0.5 and u < wj - 0.5 and v < hj - 0.5):
+                continue
+            x0, y0 = int(np.floor(u)), int(np.floor(v))
+            best = np.inf
+            for yy in range(max(y0, 0), min(y0 + 2, hj)):
+                for xx in range(max(x0, 0), min(x0 + 2, wj)):
+                    dj = other[yy, xx]
+                    if dj > 0 and abs(dj - z) < abs(best):
+                        best = dj - z
+            if best == np.inf:
+                continue
+            if abs(best) <= tolerance * z:
+                agree[y, x] += 1
+            elif best > 0:
+                against[y, x] += 1
+            if abs(best) / z < residual[y, x]:
+                residual[y, x] = abs(best) / z
+
+
+def count_votes(
+    maps: Sequence[DepthMap], index: int, tolerance: float
+) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """What the other views say about each depth pixel of view `index`.
+
+    Returns:
+        agree: Views whose own depth at the point is within `tolerance` (relative).
+        against: Views that look through the point at something farther.
+        residual: Smallest relative depth difference to any view; inf where none looks.
+    """
+    me = maps[index]
+    agree = np.zeros(me.depth.shape, dtype=np.uint8)
+    against = np.zeros_like(agree)
+    residual = np.full(me.depth.shape, np.inf, dtype=np.float32)
+    world_from_me = me.view.cam_from_world.inverse()
+    for j, other in enumerate(maps):
+        if j != index:
+            other_from_me = other.view.cam_from_world @ world_from_me
+            K, Kj = me.view.camera.K, other.view.camera.K
+            R, t = np.ascontiguousarray(other_from_me.R), other_from_me.t
+            _vote(me.depth, K, R, t, Kj, other.depth, tolerance, agree, against, residual)
+    return agree, against, residual
+
+
+def pixel_points(depth_map: DepthMap, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """World points (n 3, float64) of every `stride`-th accepted pixel, and the rays' directions.
+
+    The directions (n 3, world) have camera z = 1, so `point + s * direction` moves s in depth.
+    """
+    camera, cam_from_world = depth_map.view.camera, depth_map.view.cam_from_world
+    part = depth_map.depth[stride // 2 :: stride, stride // 2 :: stride]
+    rows, columns = np.nonzero(part)
+    uv = np.stack([columns, rows], axis=1) * float(stride) + stride // 2 + 0.5
+    rays = camera.unproject(uv, np.ones(len(uv))) @ cam_from_world.R
+    points = rays * part[rows, columns].astype(np.float64)[:, None] + cam_from_world.centre
+    return points, rays
