@@ -6,7 +6,7 @@ Source: Sloan, "Efficient spherical harmonic evaluation", JCGT 2013.
 
 import math
 
-from numba import njit
+from recon.render.cpu.jit import kernel
 
 C0 = math.sqrt(1 / (4 * math.pi))
 C1 = math.sqrt(3 / (4 * math.pi))
@@ -18,7 +18,7 @@ C31 = math.sqrt(21 / (32 * math.pi))
 C30 = math.sqrt(7 / (16 * math.pi))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def basis(degree, x, y, z, Y):
     """Write Y_k of the unit vector (x, y, z) into Y, (degree + 1)^2 numbers."""
     Y[0] = C0
@@ -38,7 +38,7 @@ def basis(degree, x, y, z, Y):
     Y[15] = -C33 * x * (xx - 3 * yy)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def direction_gradient(degree, x, y, z, g):
     """Gradient of sum_k g_k Y_k(x, y, z) with respect to x, y, z (not yet on the sphere)."""
     if degree < 1:

@@ -17,7 +17,7 @@ X0, Y0, X1, Y1 = 10, 11, 12, 13  # inclusive pixel box, inside the picture
 INV_A = 14
 RADIUS = 15
 
-# One gradient row of a (tile, splat) pair: sums over its pixels, v = alpha * dL/dalpha, x meaning s.
+# One gradient row of a (tile, splat) pair: sums over its pixels, v = alpha dL/dalpha, x means s.
 SUMS = 10
 V1, VX, VY, VXX, VXY, VYY = 0, 1, 2, 3, 4, 5
 D_RED, D_GREEN, D_BLUE, D_Z = 6, 7, 8, 9

@@ -7,10 +7,11 @@ pixel positions keep their last bits.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from recon.render.base import ALPHA_MIN, BLUR_PX2, NEAR, VARIANCE_MAX_PX2
 from recon.render.cpu import harmonics
+from recon.render.cpu.jit import kernel
 from recon.render.cpu.layout import (
     CENTRE,
     CHUNK,
@@ -33,7 +34,7 @@ from recon.render.cpu.layout import (
 BOX_MARGIN_PX = 1e-3  # covers float32 rounding in the raster kernel's own test of alpha
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def rotation(quats, i):
     """Nine entries of the rotation of quaternion i, row by row, and 1 / |q|."""
     w, x, y, z = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
@@ -47,7 +48,7 @@ def rotation(quats, i):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def to_camera(cam, x, y, z):
     """Rotate a world vector into the camera (no translation)."""
     return (
@@ -57,7 +58,7 @@ def to_camera(cam, x, y, z):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def jacobian(cam, x, y, z):
     """J00, J02, J11, J12 of the pinhole at the direction clamped to 1.3 x the field of view."""
     tan_x = min(max(x / z, cam[TAN_X_MIN]), cam[TAN_X_MAX])
@@ -65,14 +66,14 @@ def jacobian(cam, x, y, z):
     return cam[FX] / z, -cam[FX] * tan_x / z, cam[FY] / z, -cam[FY] * tan_y / z
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def column(cam, J, scale, m0, m1, m2):
     """A scaled splat axis in the camera (3) and in the picture (2)."""
     n0, n1, n2 = to_camera(cam, scale * m0, scale * m1, scale * m2)
     return n0, n1, n2, J[0] * n0 + J[1] * n2, J[2] * n1 + J[3] * n2
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def covariance(cam, J, log_scales, quats, i):
     """Blurred 2-D covariance J W S W^T J^T + blur as xx, xy, yy.
 
@@ -88,7 +89,7 @@ def covariance(cam, J, log_scales, quats, i):
     return xx, a0 * b0 + a1 * b1 + a2 * b2, yy
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def view_direction(cam, x, y, z):
     """Unit vector from the camera centre to a world point, and its length."""
     x, y, z = x - cam[CENTRE], y - cam[CENTRE + 1], z - cam[CENTRE + 2]
@@ -96,7 +97,7 @@ def view_direction(cam, x, y, z):
     return x / length, y / length, z / length, length
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def colour(cam, degree, sh, i, x, y, z, Y):
     """1/2 + sum_k sh_k Y_k(view direction), not yet clamped at zero; Y is left filled."""
     dx, dy, dz = 0.0, 0.0, 1.0
@@ -111,7 +112,7 @@ def colour(cam, degree, sh, i, x, y, z, Y):
     return red, green, blue
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _project_one(i, cam, means, log_scales, quats, logits, sh, degree, Y, row):
     """Fill one row of the projected table; returns the number of tiles touched, 0 if unseen.
 
@@ -149,7 +150,7 @@ def _project_one(i, cam, means, log_scales, quats, logits, sh, degree, Y, row):
     return tiles_x * (int(y1) // TILE - int(y0) // TILE + 1)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(parallel=True)
 def project(cam, means, log_scales, quats, logits, sh, degree, rows, depths, tile_counts):
     """Project every splat into `rows` (n x 16) and `depths`; `tile_counts` is 0 for the unseen."""
     n = means.shape[0]

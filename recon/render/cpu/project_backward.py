@@ -8,9 +8,10 @@ one splat; a chunk of splats adds its share of the pose gradient in order.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from recon.render.cpu import harmonics
+from recon.render.cpu.jit import kernel
 from recon.render.cpu.layout import (
     CHUNK,
     D_BLUE,
@@ -45,7 +46,7 @@ from recon.render.cpu.project import (
 )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _to_world(cam, x, y, z):
     """Rotate a camera vector into the world (no translation)."""
     return (
@@ -55,7 +56,7 @@ def _to_world(cam, x, y, z):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _add_outer(pose, a0, a1, a2, b0, b1, b2):
     """Add a b^T to the rotation part of the pose gradient."""
     pose[0] += a0 * b0
@@ -69,7 +70,7 @@ def _add_outer(pose, a0, a1, a2, b0, b1, b2):
     pose[8] += a2 * b2
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _footprint(xx, xy, yy, g):
     """Gradients of u, v, xx, xy, yy from the six geometric sums g."""
     inv_y, r = 1 / yy, xy / yy
@@ -83,7 +84,7 @@ def _footprint(xx, xy, yy, g):
     return d_u, d_v, d_D, d_xy, d_yy
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _axis(cam, J, scale, m0, m1, m2, d_xx, d_xy, d_yy, pose):
     """Back through one column of J W R S: gradients of the scaled world axis and of J."""
     n0, n1, n2, p0, p1 = column(cam, J, scale, m0, m1, m2)
@@ -94,7 +95,7 @@ def _axis(cam, J, scale, m0, m1, m2, d_xx, d_xy, d_yy, pose):
     return g0, g1, g2, d0 * n0, d0 * n2, d1 * n1, d1 * n2
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _quaternion(quats, i, s, g, d_quats):
     """Gradient of a quaternion of any length from that of its rotation (g, 9, row by row)."""
     w, x, y, z = quats[i, 0] * s, quats[i, 1] * s, quats[i, 2] * s, quats[i, 3] * s
@@ -107,7 +108,7 @@ def _quaternion(quats, i, s, g, d_quats):
     d_quats[i, 2], d_quats[i, 3] = s * (d_y - along * y), s * (d_z - along * z)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _shape(i, cam, J, log_scales, quats, d_xx, d_xy, d_yy, pose, d_log_scales, d_quats):
     """Gradients of scales and quaternion; returns those of J00, J02, J11, J12."""
     R = rotation(quats, i)
@@ -127,7 +128,7 @@ def _shape(i, cam, J, log_scales, quats, d_xx, d_xy, d_yy, pose, d_log_scales, d
     return a[3] + b[3] + c[3], a[4] + b[4] + c[4], a[5] + b[5] + c[5], a[6] + b[6] + c[6]
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _centre(cam, x, y, z, d_u, d_v, d_J00, d_J02, d_J11, d_J12):
     """Gradient of the centre in the camera through u, v and the Jacobian.
 
@@ -145,7 +146,7 @@ def _centre(cam, x, y, z, d_u, d_v, d_J00, d_J02, d_J11, d_J12):
     return d_tan_x / z, d_tan_y / z, d_z / (z * z) - (d_tan_x * tan_x + d_tan_y * tan_y) / z
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _colour(i, cam, degree, sh, mx, my, mz, d_red, d_green, d_blue, Y, d_Y, d_sh):
     """Gradient of the coefficients; returns that of the offset from the camera centre."""
     red, green, blue = colour(cam, degree, sh, i, mx, my, mz, Y)
@@ -161,7 +162,7 @@ def _colour(i, cam, degree, sh, mx, my, mz, d_red, d_green, d_blue, Y, d_Y, d_sh
     return (gx - along * x) / length, (gy - along * y) / length, (gz - along * z) / length
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _one(
     i, cam, means, log_scales, quats, logits, sh, degree, g, Y, d_Y, pose, d_means, d_log_scales,
     d_quats, d_logits, d_sh,
@@ -191,7 +192,7 @@ def _one(
     d_logits[i] = g[V1] / (1 + math.exp(float(logits[i])))
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(parallel=True)
 def project_backward(
     cam, means, log_scales, quats, logits, sh, degree, first, sums,
     d_means, d_log_scales, d_quats, d_logits, d_sh,

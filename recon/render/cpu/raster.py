@@ -10,9 +10,10 @@ Source: Kerbl et al., "3D Gaussian splatting", SIGGRAPH 2023, equations 2-3.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from recon.render.base import ALPHA_MAX, T_MIN
+from recon.render.cpu.jit import kernel
 from recon.render.cpu.layout import (
     BLUE,
     GREEN,
@@ -51,7 +52,7 @@ PLANE = TILE * STRIDE
 CHECK_EVERY = 16  # splats between two looks at whether the tile is finished
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def row_window(row, dy, left, right):
     """First and last pixel of a picture row that the splat's ellipse can reach.
 
@@ -66,7 +67,7 @@ def row_window(row, dy, left, right):
     return int(first), int(last)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _finished(planes):
     """Is no pixel of the tile brighter than T_MIN any more?"""
     largest = load(planes, 0)
@@ -75,7 +76,7 @@ def _finished(planes):
     return max_lanes(largest) < np.float32(T_MIN)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _blend_row(planes, at, s, base, a, red, green, blue, z, number):
     """Blend eight pixels of one splat; planes are T, last, red, green, blue, depth."""
     T = load(planes, at)
@@ -93,7 +94,7 @@ def _blend_row(planes, at, s, base, a, red, green, blue, z, number):
     store(planes, at + 5 * PLANE, fma(weight, z, load(planes, at + 5 * PLANE)))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _blend_splat(planes, row, tile_left, tile_top, number):
     """Blend one splat into the tile's planes."""
     x0, y0 = int(row[X0]), int(row[Y0])
@@ -116,7 +117,7 @@ def _blend_splat(planes, row, tile_left, tile_top, number):
             _blend_row(planes, at, s, base, a, red, green, blue, z, number8)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _clear(planes, width, height):
     """Full transmittance on the `width` x `height` pixels of the tile inside the picture."""
     planes[:] = 0
@@ -126,7 +127,7 @@ def _clear(planes, width, height):
     planes[PLANE : 2 * PLANE] = -1
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(parallel=True)
 def rasterise(rows, starts, splat, background, rgb, alpha, depth, state, tiles_x):
     """Blend all tiles.
 

@@ -10,9 +10,10 @@ the same bits for any number of threads.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from recon.render.base import ALPHA_MAX
+from recon.render.cpu.jit import kernel
 from recon.render.cpu.layout import (
     BLUE,
     GREEN,
@@ -46,7 +47,7 @@ from recon.render.cpu.simd import (
 )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _prepare(planes, state, d_rgb, d_alpha, d_depth, background, left, top, width, height):
     """Planes of the reverse walk: T, last, S with the background's share, then g (4)."""
     planes[: 2 * PLANE] = state
@@ -67,7 +68,7 @@ def _prepare(planes, state, d_rgb, d_alpha, d_depth, background, left, top, widt
     return int(last)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _splat_sums(planes, row, tile_left, tile_top, number, sums):
     """Undo one splat in the planes and write its ten sums."""
     x0, y0 = int(row[X0]), int(row[Y0])
@@ -118,7 +119,7 @@ def _splat_sums(planes, row, tile_left, tile_top, number, sums):
     sums[8], sums[9] = sum_lanes(d_blue), sum_lanes(d_z)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(parallel=True)
 def rasterise_backward(
     rows, starts, splat, pair, background, state, d_rgb, d_alpha, d_depth, sums, tiles_x
 ):

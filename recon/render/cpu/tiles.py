@@ -1,8 +1,9 @@
 """Depth order and tile lists: one radix sort of the splats, then an ordered scatter."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from recon.render.cpu.jit import kernel
 from recon.render.cpu.layout import TILE, X0, X1, Y0, Y1
 
 BLOCKS = 16  # fixed number of work items of the scatter
@@ -10,7 +11,7 @@ _BITS = 11
 _RADIX = 1 << _BITS
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def depth_order(depths, counts):
     """Indices of the splats with a nonzero count, nearest first, ties by index.
 
@@ -45,7 +46,7 @@ def depth_order(depths, counts):
     return order
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def first_pairs(counts):
     """Exclusive running sum: the pairs of splat i are numbered first[i] .. first[i + 1] - 1."""
     first = np.empty(counts.size + 1, np.int64)
@@ -55,7 +56,7 @@ def first_pairs(counts):
     return first
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _tile_box(row):
     return (
         int(row[X0]) // TILE,
@@ -65,7 +66,7 @@ def _tile_box(row):
     )
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(parallel=True)
 def tile_lists(order, rows, first, tiles_x, tiles_y):
     """Per tile, its splats by depth, and where in the pair table each writes its gradient.
 
