@@ -47,9 +47,9 @@ class Mesh:
     @property
     def vertex_normals(self) -> Float[np.ndarray, "v 3"]:
         """Unit outward normals, area-weighted over the faces around; zero where there are none."""
-        normals = np.zeros_like(self.vertices)
-        cross = self.face_cross
-        for i in range(3):
-            np.add.at(normals, self.faces[:, i], cross)
+        corners, cross, count = self.faces.T.ravel(), self.face_cross, len(self.vertices)
+        normals = np.empty((count, 3))
+        for axis in range(3):
+            normals[:, axis] = np.bincount(corners, np.tile(cross[:, axis], 3), minlength=count)
         norm = np.linalg.norm(normals, axis=1, keepdims=True)
         return normals / np.where(norm > 0, norm, 1.0)
