@@ -86,6 +86,15 @@ def ssim(a: Picture, b: Picture) -> float:
     return float(ssim_map(a, b).mean())
 
 
+def masked_ssim(a: Picture, b: Picture, mask: Bool[np.ndarray, "h w"] | None) -> float:
+    """Mean SSIM over the window centres that the mask allows; NaN when it allows none."""
+    values = ssim_map(a, b)
+    if mask is None:
+        return float(values.mean())
+    inner = mask[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+    return float(values[inner].mean()) if inner.any() else float("nan")
+
+
 def colour_corrected(
     render: Picture, photo: Picture, mask: Bool[np.ndarray, "h w"] | None = None
 ) -> Float[np.ndarray, "h w 3"]:

@@ -187,9 +187,8 @@ class _Loop:
     def _stop_view_psnr(self) -> float:
         """PSNR of the stop view, its gain solved in closed form, its pose as given."""
         picture = self.full[self.stop_index]
-        rgb = self.renderer.render(
-            self.splats.gaussians(), picture.camera, self.corrections.cam_from_world(self.stop_index)
-        ).rgb
+        pose = self.corrections.cam_from_world(self.stop_index)
+        rgb = self.renderer.render(self.splats.gaussians(), picture.camera, pose).rgb
         photo = picture.target.rgb
         gain = (rgb * photo).sum((0, 1)) / (rgb * rgb).sum((0, 1)).clamp_min(1e-8)
         return -10 * math.log10(max(float((rgb * gain - photo).square().mean()), 1e-10))

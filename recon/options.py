@@ -1,0 +1,88 @@
+"""The options of `python -m recon run | eval`. No torch here: `--help` must be instant."""
+
+from dataclasses import dataclass, field
+
+from corr.matchers.base import Matcher
+from corr.matchers.sift import Sift
+from corr.matchers.xfeat import XFeatStar
+from recon.poses.solve import PoseSolver
+from recon.splats.optimiser import Optimiser
+from recon.splats.seeder import Seeder
+from recon.surface.mesher import Mesher
+
+MATCHERS: dict[str, type[Matcher]] = {"xfeat_star": XFeatStar, "sift": Sift}
+QUALITIES = ("quick", "default", "best")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass
+class SceneOptions:
+    """What goes in."""
+
+    images: str = ""  # folder, video file or single folder of photos; empty = the bundled sample
+    masks: str = ""  # folder of masks, 0 = ignore; empty = none (alpha channels always count)
+    use: str = "all"  # input photos: all | every:N | names, patterns | @file
+    hold_out: str = ""  # photos kept for scoring: rest | every:N | names, patterns | @file
+    frames: int = 12  # how many frames to pick when images is a video
+    max_side: int = 1024  # px, longer side of the working copies
+    cameras: str = ""  # true cameras to score against: transforms.json or a COLMAP model
+    surface: str = ""  # true surface to score against: PLY of points
+
+    def __post_init__(self):
+        if self.frames < 2:
+            raise ValueError(f"scene.frames must be 2 or more, got {self.frames}")
+        if self.max_side < 64:
+            raise ValueError(f"scene.max_side must be 64 or more, got {self.max_side}")
+
+
+@dataclass
+class RunOptions:
+    """Everything `recon run` can be told."""
+
+    scene: SceneOptions = field(default_factory=SceneOptions)
+    matcher: Matcher = field(default_factory=XFeatStar)
+    poses: PoseSolver = field(default_factory=PoseSolver)
+    seeder: Seeder = field(default_factory=Seeder)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    mesher: Mesher = field(default_factory=Mesher)
+    quality: str = "default"  # quick | default | best: sets the numbers of the stages
+    device: str = "auto"  # auto | cpu | cuda
+    seed: int = 0  # of everything random
+    score_height: int = 480  # px, picture height at which held-out photos are compared
+    out: str = ""  # result folder; empty = outputs/<name of the photo folder>
+
+    def __post_init__(self):
+        if self.device not in DEVICES:
+            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device}")
+        if self.score_height < 16:
+            raise ValueError(f"score_height must be 16 or more, got {self.score_height}")
+
+
+@dataclass
+class EvalOptions:
+    """What `recon eval` can be told; what is empty is taken from the run's own options."""
+
+    run: str = "???"  # folder of a finished run
+    images: str = ""  # folder with the held-out photos; empty = the run's photos
+    hold_out: str = ""  # which of them to score; empty = what the run held out
+    cameras: str = ""  # true cameras: transforms.json or a COLMAP model
+    surface: str = ""  # true surface: PLY of points
+    score_height: int = 0  # px; 0 = the run's
+    device: str = "auto"  # auto | cpu | cuda
+
+
+def register_run() -> None:
+    """Put the schema and the groups of `recon run` where Hydra finds them."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=RunOptions)
+    for name, matcher in MATCHERS.items():
+        store.store(group="matcher", name=name, node=matcher)
+
+
+def register_eval() -> None:
+    """Put the schema of `recon eval` where Hydra finds it."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="eval_schema", node=EvalOptions)

@@ -1,0 +1,234 @@
+"""The main job: the stages in order, each kept on disk and reused while nothing has changed."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from corr.errors import UserError
+from corr.photo_input import PhotoSet, list_photos, load_photos, prepare_photos
+from corr.store import Stage, digest, file_digest, peak_memory_mb, reuse_or_run, write_atomic
+from recon import workspace
+from recon.options import MATCHERS, QUALITIES, RunOptions, SceneOptions
+from recon.photo_choice import choose
+from recon.scene import Reconstruction
+
+log = logging.getLogger(__name__)
+# Raise a stage's number when its code changes what it writes: old results are then not reused.
+VERSIONS = {"photos": 1, "matches": 1, "cameras": 1, "seeds": 1, "splats": 1, "mesh": 1, "held": 1}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run leaves behind, for the last lines on the screen."""
+
+    out: Path
+    lines: tuple[str, ...]
+
+    def text(self) -> str:
+        """The lines to print."""
+        return "\n".join([*self.lines, f"report: {self.out / 'report.html'}"])
+
+
+class Source:
+    """Where the photos come from: a folder, or a video from which frames are picked."""
+
+    def __init__(self, scene: SceneOptions):
+        self.scene = scene
+        self.path = Path(scene.images)
+        files = list_photos(self.path)
+        self.video = len(files) == 1 and files[0] == self.path
+        self.names = [f.name for f in files]
+
+    def split(self, use: str, hold_out: str) -> tuple[list[str], list[str]]:
+        """Input and held-out photos; a video's frames are all input."""
+        return (self.names, []) if self.video else choose(self.names, use, hold_out)
+
+    def keys(self, names: list[str]) -> list[str]:
+        """What the prepared photos depend on."""
+        if self.video:
+            return [file_digest(self.path)]
+        keys = [f"{n}:{file_digest(self.path / n)}" for n in names]
+        if self.scene.masks:
+            folder = Path(self.scene.masks)
+            keys += [f"{f.name}:{file_digest(f)}" for f in sorted(folder.glob("*")) if f.is_file()]
+        return keys
+
+    def prepare(self, names: list[str], folder: Path, *, at_least: int = 2) -> PhotoSet:
+        """Working copies of some of the photos, into a folder."""
+        return prepare_photos(
+            self.path,
+            folder,
+            max_side=self.scene.max_side,
+            masks=Path(self.scene.masks) if self.scene.masks else None,
+            frames=self.scene.frames,
+            names=None if self.video else names,
+            at_least=at_least,
+        )
+
+
+class Run:
+    """One run folder and the stages in it; every method is one stage."""
+
+    def __init__(self, options: RunOptions):
+        from omegaconf import OmegaConf
+
+        if options.quality not in QUALITIES:
+            raise UserError(
+                f"quality must be one of {', '.join(QUALITIES)}, got {options.quality}"
+            )
+        sample = not options.scene.images
+        self.scene = workspace.with_sample(options.scene)
+        self.options = replace(options, scene=self.scene)
+        self.source = Source(self.scene)
+        self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
+        self.out = workspace.result_folder(options, sample)
+        workspace.make_folder(self.out)
+        config = OmegaConf.to_yaml(OmegaConf.structured(self.options))
+        write_atomic(self.out / "config.yaml", config)
+        matcher = next(n for n, kind in MATCHERS.items() if type(options.matcher) is kind)
+        write_atomic(self.out / "choices.json", json.dumps({"matcher": matcher}))
+        self.stages: list[tuple[str, Stage]] = []
+        self.start = perf_counter()
+
+    def _stage(self, name: str, key: str, work: Callable[[Path], None]) -> Stage:
+        number = len(self.stages)
+        stage = reuse_or_run(self.out / f"{number}_{name}", key, work)
+        self.stages.append((name, stage))
+        return stage
+
+    def photos(self) -> PhotoSet:
+        """Working copies of the input photos."""
+        s = self.scene
+        key = digest(VERSIONS["photos"], self.source.keys(self.inputs), s.max_side, s.frames)
+
+        def work(folder: Path) -> None:
+            self.source.prepare(self.inputs, folder)
+
+        return load_photos(self._stage("photos", key, work).folder)
+
+    def matches(self, photos: PhotoSet) -> dict:
+        """Matches of every chosen pair."""
+        from corr.matching import load_matches, match_photos
+        from corr.pairs import choose_pairs
+
+        pairs = choose_pairs(photos.images)
+        key = digest(VERSIONS["matches"], self.options.matcher, self.stages[-1][1].key, pairs)
+
+        def work(folder: Path) -> None:
+            match_photos(photos.images, self.options.matcher, folder, pairs)
+
+        return load_matches(self._stage("matches", key, work).folder)
+
+    def cameras(self, photos: PhotoSet, matches: dict) -> Reconstruction:
+        """Poses, tracks and undistorted photos."""
+        from recon.colmap_io import read_colmap
+
+        key = digest(
+            VERSIONS["cameras"], self.options.poses, self.stages[-1][1].key, self.options.seed
+        )
+
+        def work(folder: Path) -> None:
+            self.options.poses.solve(photos.images, matches, folder)
+
+        return read_colmap(self._stage("cameras", key, work).folder)
+
+    def seeds(self, reconstruction: Reconstruction) -> Any:
+        """First splats."""
+        from recon.splats.seeding import Seeds
+
+        options, cameras = self.options.seeder, self.folder("cameras")
+
+        def work(folder: Path) -> None:
+            pictures, masks = workspace.load_pictures(cameras, reconstruction.views)
+            rng = np.random.default_rng(self.options.seed)
+            options.seed(reconstruction, pictures, masks, folder, rng)
+
+        key = digest(VERSIONS["seeds"], options, self.stages[-1][1].key, self.options.seed)
+        return Seeds.load(self._stage("seeds", key, work).folder)
+
+    def splats(self, seeds: Any, reconstruction: Reconstruction, renderer: Any) -> Path:
+        """Optimised splats with refined cameras."""
+        from recon.splats.fitted import save_fitted
+
+        options, cameras = self.options.optimiser, self.folder("cameras")
+
+        def work(folder: Path) -> None:
+            pictures, masks = workspace.load_pictures(cameras, reconstruction.views)
+            fitted = options.fit(
+                seeds, reconstruction.views, pictures, masks, renderer, folder, self.options.seed
+            )
+            save_fitted(folder, fitted, reconstruction)
+
+        key = digest(
+            VERSIONS["splats"], options, self.stages[-1][1].key, self.options.seed, renderer.name
+        )
+        return self._stage("splats", key, work).folder
+
+    def mesh(self, gaussians: Any, views: Any, renderer: Any) -> Path:
+        """The surface."""
+        from recon.export.mesh import write_mesh_ply
+        from recon.held_out import save_picture
+        from recon.surface.preview import shaded_views
+
+        options, cameras = self.options.mesher, self.folder("cameras")
+
+        def work(folder: Path) -> None:
+            pictures, masks = workspace.load_pictures(cameras, views)
+            mesh, facts = options.mesh(gaussians, views, pictures, renderer, masks)
+            write_mesh_ply(folder / "mesh.ply", mesh)
+            write_atomic(folder / "mesh.json", json.dumps(facts, indent=1, default=str))
+            (folder / "views").mkdir(exist_ok=True)
+            for i, picture in enumerate(shaded_views(mesh, views)):
+                save_picture(folder / "views" / f"view_{i}.png", picture / 255.0)
+
+        key = digest(VERSIONS["mesh"], options, self.stages[-1][1].key)
+        return self._stage("mesh", key, work).folder
+
+    def folder(self, name: str) -> Path:
+        """Folder of a finished stage."""
+        return next(stage.folder for n, stage in self.stages if n == name)
+
+
+def run(options: RunOptions) -> Summary:
+    """Photos to cameras, splats, mesh, exports and report.
+
+    Raises:
+        UserError: The photos or the options cannot work; the message says what to change.
+    """
+    from recon.render.select import renderer_for
+    from recon.results import finish
+    from recon.splats.fitted import load_fitted
+
+    job = Run(options)
+    handler = workspace.log_to(job.out / "run.log")
+    try:
+        renderer = renderer_for(options.device)
+        photos = job.photos()
+        matches = job.matches(photos)
+        reconstruction = job.cameras(photos, matches)
+        seeds = job.seeds(reconstruction)
+        splats = load_fitted(job.splats(seeds, reconstruction, renderer))
+        job.mesh(splats.gaussians, splats.views, renderer)
+        lines = finish(job, photos, reconstruction, splats, renderer)
+        log.info("total %.1f s, peak memory %.0f MB", perf_counter() - job.start, peak_memory_mb())
+        return Summary(job.out, lines)
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def photo_preparer(used: RunOptions, images: str, hold_out: str):
+    """The held-out photos of a run (or of another folder) and the function that prepares them."""
+    scene = replace(used.scene, images=images or used.scene.images)
+    source = Source(scene)
+    if images and not hold_out:
+        names = source.names
+    else:
+        _, names = source.split(scene.use, hold_out or scene.hold_out)
+    return names, lambda chosen, folder: source.prepare(chosen, folder, at_least=1)
