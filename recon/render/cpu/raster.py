@@ -56,15 +56,15 @@ CHECK_EVERY = 16  # splats between two looks at whether the tile is finished
 def row_window(row, dy, left, right):
     """First and last pixel of a picture row that the splat's ellipse can reach.
 
-    Where A s^2 + E dy^2 <= K - log2(1/255), widened by a hundredth of a pixel.
+    Where A s^2 + E dy^2 <= K - log2(1/255), widened by a hundredth of a pixel. Columns
+    count from the box's left side; `left` and `right` limit them.
     """
     room = row[K] - np.float32(LOG2_CUT) - row[E] * dy * dy
     half = math.sqrt(max(room * row[INV_A], np.float32(0)))
     half = half * np.float32(1.0001) + np.float32(0.01)
     middle = row[U] - row[SHEAR] * dy
-    first = max(left, np.float32(math.ceil(middle - half)))
-    last = min(right, np.float32(math.floor(middle + half)))
-    return int(first), int(last)
+    first = int(max(left, middle - half) + np.float32(0.999))  # left >= 0: truncation is a ceiling
+    return first, int(min(right, middle + half))
 
 
 @kernel()
@@ -103,18 +103,19 @@ def _blend_splat(planes, row, tile_left, tile_top, number):
     a, number8 = fill(row[A]), fill(np.float32(number))
     red, green, blue, z = fill(row[RED]), fill(row[GREEN]), fill(row[BLUE]), fill(row[Z])
     narrow = right - left < LANES
-    first, last = left, right
     for y in range(top, bottom + 1):
         dy = np.float32(y - y0) - row[V]
-        if not narrow:
-            first, last = row_window(row, dy, np.float32(left - x0), np.float32(right - x0))
-            first, last = first + x0, last + x0
         base = fill(row[K] - row[E] * dy * dy)
         shift = row[SHEAR] * dy - row[U]
-        for x in range(first, last + 1, LANES):
+        line = (y - tile_top) * STRIDE - tile_left
+        if narrow:
+            s = lane_numbers() + fill(np.float32(left - x0) + shift)
+            _blend_row(planes, line + left, s, base, a, red, green, blue, z, number8)
+            continue
+        first, last = row_window(row, dy, np.float32(left - x0), np.float32(right - x0))
+        for x in range(first + x0, last + x0 + 1, LANES):
             s = lane_numbers() + fill(np.float32(x - x0) + shift)
-            at = (y - tile_top) * STRIDE + x - tile_left
-            _blend_row(planes, at, s, base, a, red, green, blue, z, number8)
+            _blend_row(planes, line + x, s, base, a, red, green, blue, z, number8)
 
 
 @kernel()
