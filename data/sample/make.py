@@ -43,7 +43,7 @@ def make(out: Path, samples: int, scale: float, only: list[int]) -> None:
             pose for name, pose in zip(walking.NAMES, poses, strict=True) if name not in held_out
         ]
         points = truth.surface(
-            scene, kept, focal_px, size, 0.0062, np.random.default_rng([SEED, 4])
+            scene, kept, focal_px, size, 0.0055, np.random.default_rng([SEED, 4])
         )
         truth.write_surface(out / "truth/surface.ply", points)
         log.info("surface: %d points, %.1f s", len(points), time.monotonic() - start)
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=HERE, help="folder to write into (default: beside this script)"
     )
-    parser.add_argument("--samples", type=int, default=64, help="rays per pixel")
+    parser.add_argument("--samples", type=int, default=32, help="rays per pixel")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="size of the photos relative to 640 x 480"
     )

@@ -19,7 +19,7 @@ def develop(radiance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turn linear radiance into an 8-bit photo.
 
     Exposure varies by about 4 % (never more than 6 %), white balance by about 0.6 %; the corners
-    lose 3 %; the lens blurs by 0.4 px; noise has a shot and a read part; a shoulder keeps
+    lose 3 %; the lens blurs by 0.45 px; noise has a shot and a read part; a shoulder keeps
     highlights; then comes the sRGB curve.
     """
     rows, columns = radiance.shape[:2]
@@ -28,7 +28,7 @@ def develop(radiance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[0:rows, 0:columns] + 0.5
     corner = ((x / columns - 0.5) ** 2 + (y / rows - 0.5) ** 2) / 0.5
     light = radiance * (_EXPOSURE * gain * balance) * (1.0 - 0.03 * corner)[..., None]
-    light = cv2.GaussianBlur(light.astype(np.float64), (0, 0), 0.4)
+    light = cv2.GaussianBlur(light.astype(np.float64), (0, 0), 0.45)
     grain = rng.standard_normal(light.shape)
     light = light + grain * np.sqrt(3.0e-5 * np.maximum(light, 0) + 1.2e-6)
     light = np.maximum(light, 0)

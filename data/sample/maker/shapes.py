@@ -173,7 +173,7 @@ def normal_and_uv(scene, shape, face, x, y, z):
             return sign, 0.0, 0.0, 0.5 + 0.5 * sign * y / b, 0.5 - 0.5 * z / c
         if axis == 1:
             return 0.0, sign, 0.0, 0.5 - 0.5 * sign * x / a, 0.5 - 0.5 * z / c
-        return 0.0, 0.0, sign, 0.5 + 0.5 * x / a, 0.5 - 0.5 * y / b
+        return 0.0, 0.0, sign, 0.5 + 0.5 * sign * x / a, 0.5 - 0.5 * y / b
     if kind == BALL:
         return x / a, y / a, z / a, 0.0, 0.0
     around = 0.5 + math.atan2(y, x) / (2.0 * math.pi)

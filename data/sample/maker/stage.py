@@ -77,7 +77,7 @@ class Stage:
         height: float,
         skin,
         rotation=None,
-        gloss=(0.03, 40.0),
+        gloss=(0.05, 50.0),
     ) -> None:
         """Put a capped cone frustum whose foot centre is given; `skin` is side, top, bottom."""
         rotation = np.eye(3) if rotation is None else rotation
@@ -86,7 +86,7 @@ class Stage:
         self._put(DRUM, centre, rotation, (bottom, top, 0.5 * height), reach, skin, gloss)
 
     def turned(
-        self, foot, profile: np.ndarray, skin: int, yaw_deg: float = 0.0, gloss=(0.05, 60.0)
+        self, foot, profile: np.ndarray, skin: int, yaw_deg: float = 0.0, gloss=(0.06, 120.0)
     ) -> None:
         """Put a vessel turned from (r, z) rows, z from the foot; it may bend down inside."""
         r, z = profile[:, 0], profile[:, 1]
