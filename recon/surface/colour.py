@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from recon.surface.depth_maps import DepthMap
+from recon.surface.depth_maps import DepthMap, pixel_values
 from recon.surface.mesh import Mesh
 
 _UNSEEN_GREY = 128
@@ -39,7 +39,7 @@ def coloured(
         to_camera = m.view.cam_from_world.centre - mesh.vertices
         cos = (to_camera * normals).sum(1) / np.maximum(np.linalg.norm(to_camera, axis=1), 1e-20)
         uv, depth = m.view.camera.project(m.view.cam_from_world.apply(mesh.vertices))
-        known = nearest_pixel(m.depth[..., None], uv)[:, 0]
+        known = pixel_values(m.depth[..., None], uv)[:, 0]
         seen = (depth > 0) & (known > 0) & (np.abs(known - depth) < tolerance) & (cos > _MIN_COS)
         weight = (cos[seen] / depth[seen]) ** 4
         size = np.array([m.view.camera.width, m.view.camera.height])
@@ -55,18 +55,6 @@ def coloured(
         nearest = cKDTree(mesh.vertices[known]).query(mesh.vertices[~known])[1]
         rgb[~known] = rgb[known][nearest]
     return Mesh(mesh.vertices, mesh.faces, rgb), known
-
-
-def nearest_pixel(image: np.ndarray, uv: Float[np.ndarray, "n 2"]) -> np.ndarray:
-    """Values (n c) of the pixels that hold the points; 0 outside the picture."""
-    h, w = image.shape[:2]
-    finite = np.nan_to_num(uv, nan=-1.0, posinf=-1.0, neginf=-1.0)
-    column = np.floor(np.clip(finite[:, 0], -1, w)).astype(np.int64)
-    row = np.floor(np.clip(finite[:, 1], -1, h)).astype(np.int64)
-    inside = (column >= 0) & (row >= 0) & (column < w) & (row < h)
-    out = np.zeros((len(uv), image.shape[2]), dtype=image.dtype)
-    out[inside] = image[row[inside], column[inside]]
-    return out
 
 
 def bilinear(

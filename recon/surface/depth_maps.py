@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from numba import njit, prange
 
 from corr.geometry import Camera
@@ -160,6 +160,18 @@ def count_votes(
             R, t = np.ascontiguousarray(other_from_me.R), other_from_me.t
             _vote(me.depth, K, R, t, Kj, other.depth, tolerance, agree, against, residual)
     return agree, against, residual
+
+
+def pixel_values(image: np.ndarray, uv: Float[np.ndarray, "n 2"]) -> np.ndarray:
+    """Values (n c) of the pixels that hold the points; 0 outside the picture."""
+    h, w = image.shape[:2]
+    finite = np.nan_to_num(uv, nan=-1.0, posinf=-1.0, neginf=-1.0)
+    column = np.floor(np.clip(finite[:, 0], -1, w)).astype(np.int64)
+    row = np.floor(np.clip(finite[:, 1], -1, h)).astype(np.int64)
+    inside = (column >= 0) & (row >= 0) & (column < w) & (row < h)
+    out = np.zeros((len(uv), image.shape[2]), dtype=image.dtype)
+    out[inside] = image[row[inside], column[inside]]
+    return out
 
 
 def pixel_points(depth_map: DepthMap, stride: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,13 @@ from corr.errors import UserError
 from recon.scene import View
 from recon.surface.clean import canonical, remove_small_pieces, simplified, smoothed
 from recon.surface.colour import coloured
-from recon.surface.depth_maps import DepthMap, cos_incidence, count_votes, draw_depth, pixel_points
+from recon.surface.depth_maps import (
+    DepthMap,
+    cos_incidence,
+    count_votes,
+    draw_depth,
+    pixel_points,
+)
 from recon.surface.mesh import Mesh
 from recon.surface.tsdf import Box, fitting_blocks, fuse, pixel_footprint
 
@@ -34,16 +40,16 @@ class Mesher:
     max_spread: float = 0.1  # standard deviation of depth along a ray, share of depth
     max_incidence_deg: float = 84.0  # flatter pixels, and depth edges, are left out
     min_views: int = 2  # views that must see a point, its own included; 1 turns the vote off
-    agreement: float = 0.015  # two depths agree within this share of depth
-    keep_percent: float = 99.0  # of the depth pixels' points per axis; the rest is background
+    agreement: float = 0.02  # two depths agree within this share of depth
+    keep_percent: float = 99.8  # of the depth pixels' points per axis; the rest is background
     box_margin: float = 0.05  # the box around those points grows by this share
-    voxel_pixels: float = 2.0  # voxel edge in median pixel footprints
+    voxel_pixels: float = 2.5  # voxel edge in median pixel footprints
     voxel_size: float = 0.0  # voxel edge in scene units; 0 takes it from voxel_pixels
     truncation_voxels: float = 4.0  # half width of the fused band, at least
     truncation_residuals: float = 3.0  # and at least so many median depth residuals between views
     memory_mb: float = 768.0  # the voxel grows until the grid fits
     min_piece: float = 0.002  # connected pieces below this share of the area are dropped
-    max_triangles: int = 300_000  # edge collapse down to this; 0 keeps all
+    max_triangles: int = 500_000  # edge collapse down to this; 0 keeps all
     smooth_iterations: int = 0  # Taubin steps after simplification
 
     def __post_init__(self):
@@ -87,9 +93,8 @@ class Mesher:
             UserError: No depth pixel was accepted.
         """
         start = time.perf_counter()
-        maps = [
-            self._draw(gaussians, view, renderer, (masks or {}).get(view.name)) for view in views
-        ]
+        masks = masks or {}
+        maps = [self._draw(gaussians, v, renderer, masks.get(v.name)) for v in views]
         drawn = time.perf_counter()
         return self._mesh_maps(maps, images, {"render_s": drawn - start})
 

@@ -10,6 +10,7 @@ from recon.scene import View
 from recon.surface.mesh import Mesh
 
 _BACKGROUND = 255
+_SECTOR = 0.7  # share of the photos' sector that the pictures cover
 _BACK_FACE = np.array([150, 110, 160])  # a hole looks through to this
 
 
@@ -82,8 +83,9 @@ def viewpoints(
 ) -> list[tuple[Camera, Rigid3]]:
     """Cameras on a circle around the mesh, through the middle of where the photos were taken.
 
-    The circle's axis is the photos' common up. It covers the photos' own angle, widened by a
-    quarter turn, at their mean height; without photos the whole turn.
+    The circle's axis is the photos' common up. The pictures keep within the photos' own sector, at
+    their mean height: farther round, a mesh of a corner or a wall shows nothing but its back. Photos from
+    all around, or none, give the whole turn.
     """
     low, high = np.percentile(mesh.vertices, [1, 99], axis=0)
     target = 0.5 * (low + high)
@@ -94,17 +96,21 @@ def viewpoints(
     toward = np.array([v.cam_from_world.centre - target for v in views]).reshape(-1, 3)
     toward /= np.maximum(np.linalg.norm(toward, axis=1, keepdims=True), 1e-12)
     front = toward.sum(0) if len(toward) else np.zeros(3)
-    if np.linalg.norm(front - (front @ up) * up) < 0.2 * max(1, len(toward)):
-        front = np.cross(up, np.eye(3)[np.abs(up).argmin()])  # photos all around: any start will do
-        reach = np.pi
-    else:
-        angle = np.arccos(np.clip(toward @ (front / np.linalg.norm(front)), -1, 1)).max()
-        reach = min(np.pi, float(angle) + np.pi / 4)
+    all_around = np.linalg.norm(front - (front @ up) * up) < 0.2 * max(1, len(toward))
+    if all_around:
+        front = np.cross(up, np.eye(3)[np.abs(up).argmin()])  # any start will do
     east = front - (front @ up) * up
     east /= np.linalg.norm(east)
     north = np.cross(up, east)
+    azimuths = np.arctan2(toward @ north, toward @ east)
+    if all_around:
+        angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    elif count == 1:
+        angles = np.array([np.median(azimuths)])
+    else:
+        middle = 0.5 * (azimuths.min() + azimuths.max())
+        angles = middle + _SECTOR * np.linspace(-0.5, 0.5, count) * np.ptp(azimuths)
     height = float(np.clip((toward @ up).mean(), 0.25, 0.85)) if len(toward) else 0.45
-    angles = np.linspace(-reach, reach, count, endpoint=reach < np.pi) if count > 1 else [0.0]
     camera = Camera.simple(size[0], size[1], 1.2 * min(size))
     corners = mesh.vertices[:: max(1, len(mesh.vertices) // 20_000)]
     out = []

@@ -64,9 +64,9 @@ def test_vote_removes_a_planted_floater(ball):
 
 def test_memory_limit_coarsens_the_voxel(ball):
     _, report, views, depths = ball
-    coarse, small = Mesher(memory_mb=0.3).mesh_from_depths(views, depths, {})
+    coarse, small = Mesher(memory_mb=0.15).mesh_from_depths(views, depths, {})
     assert small["voxel"] > report["voxel"]
-    assert small["blocks"] * 4096 <= 0.3 * 2**20
+    assert small["blocks"] * 4096 <= 0.15 * 2**20
     assert len(coarse.faces) > 100
 
 
