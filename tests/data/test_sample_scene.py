@@ -141,7 +141,7 @@ def test_every_surface_point_is_in_two_kept_photos_and_faces_them():
 def _make(out: Path) -> dict[str, bytes]:
     command = [sys.executable, str(SAMPLE / "make.py"), "--out", str(out)]
     command += ["--scale", "0.1", "--samples", "1"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, timeout=900)
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
