@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from numba import njit, prange
 
 from corr.geometry import Camera
 from recon.scene import View
@@ -102,42 +101,6 @@ def cos_incidence(depth: Float32[np.ndarray, "h w"], camera: Camera) -> Float32[
     return np.where(known, depth / np.maximum(norm, 1e-20), 0).astype(np.float32)
 
 
-@njit(parallel=True, cache=True)
-def _vote(depth, Ki, R, t, Kj, other, tolerance, agree, against, residual):  # type: ignore[no-untyped-def]
-    """Add one other view's opinion on every pixel; see `count_votes`."""
-    h, w = depth.shape
-    hj, wj = other.shape
-    for y in prange(h):
-        for x in range(w):
-            d = depth[y, x]
-            if d <= 0:
-                continue
-            px = (x + 0.5 - Ki[0, 2]) / Ki[0, 0] * d
-            py = (y + 0.5 - Ki[1, 2]) / Ki[1, 1] * d
-            z = R[2, 0] * px + R[2, 1] * py + R[2, 2] * d + t[2]
-            if z <= 0:
-                continue
-            u = (R[0, 0] * px + R[0, 1] * py + R[0, 2] * d + t[0]) / z * Kj[0, 0] + Kj[0, 2] - 0.5
-            v = (R[1, 0] * px + R[1, 1] * py + R[1, 2] * d + t[1]) / z * Kj[1, 1] + Kj[1, 2] - 0.5
-            if not (u > -0.5 and v > -0.5 and u < wj - 0.5 and v < hj - 0.5):
-                continue
-            x0, y0 = int(np.floor(u)), int(np.floor(v))
-            best = np.inf
-            for yy in range(max(y0, 0), min(y0 + 2, hj)):
-                for xx in range(max(x0, 0), min(x0 + 2, wj)):
-                    dj = other[yy, xx]
-                    if dj > 0 and abs(dj - z) < abs(best):
-                        best = dj - z
-            if best == np.inf:
-                continue
-            if abs(best) <= tolerance * z:
-                agree[y, x] += 1
-            elif best > 0:
-                against[y, x] += 1
-            if abs(best) / z < residual[y, x]:
-                residual[y, x] = abs(best) / z
-
-
 def count_votes(
     maps: Sequence[DepthMap], index: int, tolerance: float
 ) -> tuple[UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
@@ -148,6 +111,8 @@ def count_votes(
         against: Views that look through the point at something farther.
         residual: Smallest relative depth difference to any view; inf where none looks.
     """
+    from recon.surface.kernels import add_votes  # numba loads with it
+
     me = maps[index]
     agree = np.zeros(me.depth.shape, dtype=np.uint8)
     against = np.zeros_like(agree)
@@ -158,7 +123,7 @@ def count_votes(
             other_from_me = other.view.cam_from_world @ world_from_me
             K, Kj = me.view.camera.K, other.view.camera.K
             R, t = np.ascontiguousarray(other_from_me.R), other_from_me.t
-            _vote(me.depth, K, R, t, Kj, other.depth, tolerance, agree, against, residual)
+            add_votes(me.depth, K, R, t, Kj, other.depth, tolerance, agree, against, residual)
     return agree, against, residual
 
 

@@ -84,8 +84,8 @@ def viewpoints(
     """Cameras on a circle around the mesh, through the middle of where the photos were taken.
 
     The circle's axis is the photos' common up. The pictures keep within the photos' own sector, at
-    their mean height: farther round, a mesh of a corner or a wall shows nothing but its back. Photos from
-    all around, or none, give the whole turn.
+    their mean height: farther round, a mesh of a corner or a wall shows nothing but its back.
+    Photos from all around, or none, give the whole turn.
     """
     low, high = np.percentile(mesh.vertices, [1, 99], axis=0)
     target = 0.5 * (low + high)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit, prange
 
 from recon.surface.depth_maps import DepthMap, pixel_points
 
@@ -113,47 +112,6 @@ def fitting_blocks(
         voxel *= max(1.1, min(2.0, float(np.sqrt(need / memory_mb))))
 
 
-@njit(parallel=True, cache=True)
-def _integrate(blocks, slots, distance, weight, R, t, K, depth, pixel_weight, truncation):  # type: ignore[no-untyped-def]
-    """Fuse one depth map. All lengths in voxels; cam_from_grid is `R, t`."""
-    h, w = depth.shape
-    for b in prange(len(blocks)):
-        for k in range(512):
-            gx = blocks[b, 0] * 8 + (k & 7)
-            gy = blocks[b, 1] * 8 + ((k >> 3) & 7)
-            gz = blocks[b, 2] * 8 + (k >> 6)
-            z = R[2, 0] * gx + R[2, 1] * gy + R[2, 2] * gz + t[2]
-            if z <= 0:
-                continue
-            u = (R[0, 0] * gx + R[0, 1] * gy + R[0, 2] * gz + t[0]) / z * K[0, 0] + K[0, 2] - 0.5
-            v = (R[1, 0] * gx + R[1, 1] * gy + R[1, 2] * gz + t[1]) / z * K[1, 1] + K[1, 2] - 0.5
-            x, y = int(np.floor(u + 0.5)), int(np.floor(v + 0.5))
-            if x < 0 or y < 0 or x >= w or y >= h:
-                continue
-            d = depth[y, x]
-            if d <= 0:
-                continue
-            # bilinear where the four pixels belong to one surface, else the nearest pixel
-            x0, y0 = int(np.floor(u)), int(np.floor(v))
-            if x0 >= 0 and y0 >= 0 and x0 + 1 < w and y0 + 1 < h:
-                d00, d01 = depth[y0, x0], depth[y0, x0 + 1]
-                d10, d11 = depth[y0 + 1, x0], depth[y0 + 1, x0 + 1]
-                low = min(min(d00, d01), min(d10, d11))
-                high = max(max(d00, d01), max(d10, d11))
-                if low > 0 and high - low < truncation:
-                    fx, fy = u - x0, v - y0
-                    d = (1 - fy) * ((1 - fx) * d00 + fx * d01) + fy * ((1 - fx) * d10 + fx * d11)
-            gap = d - z
-            if gap < -truncation:
-                continue
-            value = min(gap / truncation, 1.0)
-            i = slots[b] * 512 + k
-            new = pixel_weight[y, x]
-            total = weight[i] + new
-            distance[i] = (distance[i] * weight[i] + value * new) / total
-            weight[i] = total
-
-
 def fuse(
     maps: Sequence[DepthMap], *, blocks: np.ndarray, voxel: float, truncation: float, box: Box
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -174,6 +132,8 @@ def fuse(
     """
     import open3d.core as o3c
     from open3d.t.geometry import VoxelBlockGrid
+
+    from recon.surface.kernels import integrate
 
     if len(blocks) == 0:
         return np.zeros((0, 3)), np.zeros((0, 3), np.int32)
@@ -198,7 +158,7 @@ def fuse(
         t = (pose.R @ origin + pose.t) / voxel
         depth = (m.depth / voxel).astype(np.float32)
         R = np.ascontiguousarray(pose.R)
-        _integrate(
+        integrate(
             blocks,
             slot,
             distance,
