@@ -51,3 +51,12 @@ class Image:
             return None
         with PilImage.open(self.mask_path) as file:
             return np.asarray(file.convert("L")) > 127
+
+    def usable_at(self, uv: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
+        """Which original pixel positions lie inside the photo and on a usable pixel."""
+        xy = np.floor(self.to_work(uv)).astype(np.int64)
+        inside = ((xy >= 0) & (xy < [self.work_width, self.work_height])).all(-1)
+        mask = self.load_mask()
+        if mask is not None:
+            inside[inside] &= mask[xy[inside, 1], xy[inside, 0]]
+        return inside

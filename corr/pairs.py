@@ -1,0 +1,89 @@
+"""Which photos to match with which: all pairs of a few, neighbours of many."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from corr.photos import Image
+
+log = logging.getLogger(__name__)
+
+ALL_PAIRS_UP_TO = 30  # photos
+SIMILAR, NEXT = 12, 4  # neighbours per photo by look and by name order
+TINY_PX, HUE_BINS = 12, 4
+
+
+def choose_pairs(
+    images: Sequence[Image], *, all_up_to: int = ALL_PAIRS_UP_TO, max_pairs: int = 0
+) -> list[tuple[int, int]]:
+    """All pairs of up to `all_up_to` photos, else each photo's most promising neighbours.
+
+    Args:
+        images: The photos; the list is in shooting order if the names are.
+        all_up_to: Up to how many photos every pair is tried.
+        max_pairs: Try at most this many pairs, the most promising ones; 0 = no limit.
+    """
+    n = len(images)
+    if n <= all_up_to and (not max_pairs or max_pairs >= n * (n - 1) // 2):
+        return all_pairs(n)
+    pairs = select_pairs(np.stack([describe(image) for image in images]), max_pairs=max_pairs)
+    log.info(
+        "%d photos: %d of %d pairs are tried, by look and by name order",
+        n, len(pairs), n * (n - 1) // 2,
+    )  # fmt: skip
+    return pairs
+
+
+def all_pairs(n: int) -> list[tuple[int, int]]:
+    """Every pair of `n` photos, smaller index first, in order."""
+    return [(i, j) for i in range(n) for j in range(i + 1, n)]
+
+
+def select_pairs(
+    descriptors: Float[np.ndarray, "n d"],
+    *,
+    similar: int = SIMILAR,
+    following: int = NEXT,
+    max_pairs: int = 0,
+) -> list[tuple[int, int]]:
+    """Pairs of each photo with its most similar ones and with the next ones in the list.
+
+    A limit keeps, in this order: direct neighbours in the list (so that a sequence stays
+    connected), then the most similar pairs.
+
+    Args:
+        descriptors: One unit vector per photo.
+        similar: Neighbours per photo by similarity.
+        following: Neighbours per photo by position.
+        max_pairs: At most this many; 0 = no limit.
+    """
+    n = len(descriptors)
+    similarity = descriptors @ descriptors.T
+    np.fill_diagonal(similarity, -np.inf)
+    chosen = set()
+    for i in range(n):
+        nearest = np.argsort(-similarity[i], kind="stable")[: min(similar, n - 1)]
+        near_in_list = range(i + 1, min(n, i + 1 + following))
+        chosen |= {(min(i, j), max(i, j)) for j in map(int, (*nearest, *near_in_list))}
+    pairs = sorted(chosen)
+    if max_pairs and len(pairs) > max_pairs:
+        pairs.sort(key=lambda p: (p[1] - p[0] != 1, -similarity[p], p))
+        pairs = sorted(pairs[:max_pairs])
+    return pairs
+
+
+def describe(image: Image) -> Float[np.ndarray, " d"]:
+    """A photo's look as a unit vector: a tiny grey copy and a colour histogram, half each."""
+    import cv2
+
+    rgb = image.load()
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    tiny = cv2.resize(grey, (TINY_PX, TINY_PX), interpolation=cv2.INTER_AREA).astype(np.float64)
+    tiny = tiny.ravel() - tiny.mean()
+    bins = (rgb[::4, ::4].reshape(-1, 3) // (256 // HUE_BINS)).astype(np.int64)
+    index = (bins * [HUE_BINS**2, HUE_BINS, 1]).sum(-1)
+    histogram = np.sqrt(np.bincount(index, minlength=HUE_BINS**3))
+    parts = [part / max(float(np.linalg.norm(part)), 1e-12) for part in (tiny, histogram)]
+    return np.concatenate(parts) / np.sqrt(2.0)
