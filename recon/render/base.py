@@ -11,7 +11,7 @@ from recon.splats.gaussians import Gaussians
 # Shared by every implementation, so that they draw the same picture.
 NEAR = 0.01  # scene units; the optimiser's world is scaled so that this is far in front of anything
 ALPHA_MIN = 1.0 / 255.0  # contributions below are skipped, forward and backward alike
-ALPHA_MAX = 0.99
+ALPHA_MAX = 0.999  # gsplat's, so that CPU and GPU agree
 T_MIN = 1e-4  # a pixel is finished when less light than this remains
 BLUR_PX2 = 0.3  # variance added to every 2-D Gaussian: the pixel's own footprint
 VARIANCE_MAX_PX2 = 1e24  # a splat wider than this is broken and skipped

@@ -9,7 +9,10 @@ from recon.splats.gaussians import Gaussians
 
 
 class CudaRenderer(Renderer):
-    """gsplat's rasteriser. Same picture but for gsplat's own cap on alpha (.999 against .99).
+    """gsplat's rasteriser.
+
+    It stops a pixel before the splat that would take it below T_MIN, ours after: the pictures may
+    differ by T_MIN.
 
     gsplat is imported when the first picture is drawn: its import starts a compiler where a CUDA
     toolkit is installed, GPU or not.

@@ -99,12 +99,13 @@ class _Splats2D:
         offset = gaussians.means + W.T @ t  # from the camera centre
         basis = sh_basis(offset / offset.norm(dim=-1, keepdim=True), degree)
         sh = gaussians.sh[:, : basis.shape[1]]
-        self.colour = (0.5 + (sh * basis[..., None]).sum(1)).clamp(min=0)
+        self.unclamped = 0.5 + (sh * basis[..., None]).sum(1)
+        self.colour = self.unclamped.clamp(min=0)
 
     def drawable(self) -> Tensor:
         """In front of the camera, opaque enough to matter, and finite."""
         parts = [self.u, self.v, self.z, self.opacity]
-        flat = torch.cat([torch.stack(parts, -1), self.colour], 1)
+        flat = torch.cat([torch.stack(parts, -1), self.unclamped], 1)
         finite = torch.isfinite(flat).all(1) & (self.covariance.det() > 0)
         finite &= self.covariance.diagonal(dim1=1, dim2=2).sum(1) < VARIANCE_MAX_PX2
         return finite & (self.z >= NEAR) & (self.opacity >= ALPHA_MIN)
@@ -113,9 +114,9 @@ class _Splats2D:
 def _composite(splats: _Splats2D, camera: Camera, background: Tensor) -> tuple[Tensor, ...]:
     """Front-to-back blending of depth-sorted splats at all pixels at once.
 
-    alpha_i = min(.99, o exp(-d^T C d / 2)), dropped below 1/255; T_i = prod_{j<i} (1 - alpha_j);
-    a splat counts while T_i >= T_MIN. Source: Kerbl et al., "3D Gaussian splatting",
-    SIGGRAPH 2023, equations 2-3.
+    alpha_i = min(ALPHA_MAX, o exp(-d^T C d / 2)), dropped below 1/255;
+    T_i = prod_{j<i} (1 - alpha_j); a splat counts while T_i >= T_MIN.
+    Source: Kerbl et al., "3D Gaussian splatting", SIGGRAPH 2023, equations 2-3.
     """
     kind = {"dtype": splats.z.dtype}
     xs = torch.arange(camera.width, **kind) + 0.5
@@ -128,11 +129,11 @@ def _composite(splats: _Splats2D, camera: Camera, background: Tensor) -> tuple[T
     power = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
     alpha = splats.opacity[:, None] * torch.exp(-power)
     alpha = torch.where(alpha >= ALPHA_MIN, alpha.clamp(max=ALPHA_MAX), 0.0)
+    start = alpha.new_ones(1, alpha.shape[1])
     with torch.no_grad():
-        before = torch.cumprod(torch.cat([torch.ones_like(alpha[:1]), 1 - alpha]), 0)[:-1]
-        going = before >= T_MIN
+        going = torch.cumprod(torch.cat([start, 1 - alpha]), 0)[:-1] >= T_MIN
     alpha = torch.where(going, alpha, 0.0)
-    T = torch.cumprod(torch.cat([torch.ones_like(alpha[:1]), 1 - alpha]), 0)
+    T = torch.cumprod(torch.cat([start, 1 - alpha]), 0)
     weight = alpha * T[:-1]
     rgb = weight.T @ splats.colour + T[-1][:, None] * background
     return rgb, 1 - T[-1], weight.T @ splats.z

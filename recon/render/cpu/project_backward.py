@@ -201,11 +201,19 @@ def project_backward(
 
     Args:
         cam: The camera, see `layout`.
-        means: And the other four parameters, as stored.
+        means: As stored in `Gaussians`, like the next four.
+        log_scales: As stored.
+        quats: As stored.
+        logits: As stored.
+        sh: As stored.
         degree: Bands used.
         first: Pairs of splat i are first[i] .. first[i + 1] - 1; none if it was not drawn.
         sums: The pairs' sums.
-        d_means: And the other four gradients, zeros on entry.
+        d_means: Output like `means`, zeros on entry, as are the next four.
+        d_log_scales: Output.
+        d_quats: Output.
+        d_logits: Output.
+        d_sh: Output.
 
     Returns:
         Gradient of the top three rows of cam_from_world, row by row with R first: 9 + 3.

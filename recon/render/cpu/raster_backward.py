@@ -48,8 +48,14 @@ from recon.render.cpu.simd import (
 
 
 @kernel()
-def _prepare(planes, state, d_rgb, d_alpha, d_depth, background, left, top, width, height):
-    """Planes of the reverse walk: T, last, S with the background's share, then g (4)."""
+def _prepare(
+    planes, state, d_rgb, d_alpha, d_depth, background, d_background, left, top, width, height
+):
+    """Planes of the reverse walk: T, last, S with the background's share, then g (4).
+
+    Returns:
+        List position of the last splat that contributed anywhere in the tile, -1 if none.
+    """
     planes[: 2 * PLANE] = state
     planes[2 * PLANE :] = 0
     for y in range(height):
@@ -62,6 +68,9 @@ def _prepare(planes, state, d_rgb, d_alpha, d_depth, background, left, top, widt
             planes[at + 4 * PLANE] = green
             planes[at + 5 * PLANE] = blue
             planes[at + 6 * PLANE] = d_depth[v, u]
+            d_background[0] += planes[at] * red
+            d_background[1] += planes[at] * green
+            d_background[2] += planes[at] * blue
     last = np.float32(-1)
     for i in range(PLANE, 2 * PLANE):
         last = max(last, planes[i])
@@ -121,8 +130,9 @@ def _splat_sums(planes, row, tile_left, tile_top, number, sums):
 
 @kernel(parallel=True)
 def rasterise_backward(
-    rows, starts, splat, pair, background, state, d_rgb, d_alpha, d_depth, sums, tiles_x
-):
+    rows, starts, splat, pair, background, state, d_rgb, d_alpha, d_depth, sums, d_background,
+    tiles_x,
+):  # fmt: skip
     """Sums over the pixels of every (tile, splat) pair.
 
     Args:
@@ -136,6 +146,7 @@ def rasterise_backward(
         d_alpha: Gradient of alpha, h x w.
         d_depth: Gradient of depth, h x w.
         sums: Output pairs x 10, see `layout`.
+        d_background: Output tiles x 3, zeros on entry: each tile's share.
         tiles_x: Tiles per row.
     """
     for tile in prange(starts.size - 1):
@@ -143,8 +154,9 @@ def rasterise_backward(
         width, height = min(TILE, d_alpha.shape[1] - left), min(TILE, d_alpha.shape[0] - top)
         planes = np.empty(7 * PLANE, np.float32)
         last = _prepare(
-            planes, state[tile], d_rgb, d_alpha, d_depth, background, left, top, width, height
-        )
+            planes, state[tile], d_rgb, d_alpha, d_depth, background, d_background[tile],
+            left, top, width, height,
+        )  # fmt: skip
         start = starts[tile]
         for number in range(starts[tile + 1] - start - 1, -1, -1):
             if number > last:

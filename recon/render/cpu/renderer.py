@@ -70,7 +70,7 @@ class _Rasterise(torch.autograd.Function):
         rasterise(
             rows, starts, splat, behind, rgb.numpy(), alpha.numpy(), depth.numpy(), state, tiles_x
         )
-        ctx.save_for_backward(means, log_scales, quats, logits, sh, background, alpha)
+        ctx.save_for_backward(means, log_scales, quats, logits, sh, background)
         ctx.plan = _Plan(cam, degree, tiles_x, rows, first, starts, splat, pair, state)
         report["radius_px"] = torch.from_numpy(np.where(counts > 0, rows[:, layout.RADIUS], 0))
         report["pairs"] = int(first[-1])
@@ -79,12 +79,13 @@ class _Rasterise(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_rgb, d_alpha, d_depth):
         plan: _Plan = ctx.plan
-        *parameters, background, alpha = (_array(x) for x in ctx.saved_tensors)
+        *parameters, background = (_array(x) for x in ctx.saved_tensors)
         d_rgb, d_alpha, d_depth = (_array(x) for x in (d_rgb, d_alpha, d_depth))
+        d_background = np.zeros((len(plan.state), 3), np.float32)
         sums = np.empty((len(plan.pair), layout.SUMS), np.float32)
         rasterise_backward(
             plan.rows, plan.starts, plan.splat, plan.pair, background, plan.state,
-            d_rgb, d_alpha, d_depth, sums, plan.tiles_x,
+            d_rgb, d_alpha, d_depth, sums, d_background, plan.tiles_x,
         )  # fmt: skip
         gradients = [torch.zeros_like(x) for x in ctx.saved_tensors[:5]]
         pose = project_backward(
@@ -93,10 +94,7 @@ class _Rasterise(torch.autograd.Function):
         d_pose = torch.zeros(4, 4)
         d_pose[:3, :3] = torch.from_numpy(pose[:9].reshape(3, 3))
         d_pose[:3, 3] = torch.from_numpy(pose[9:12])
-        d_background = None
-        if ctx.needs_input_grad[6]:
-            d_background = torch.from_numpy(np.einsum("hw,hwc->c", 1 - alpha, d_rgb))
-        return *gradients, d_pose, d_background, None
+        return *gradients, d_pose, torch.from_numpy(d_background.sum(0)), None
 
 
 class CpuRenderer(Renderer):

@@ -1,0 +1,23 @@
+import numba
+import pytest
+
+from recon.render.cpu.renderer import CpuRenderer
+from recon.render.reference import ReferenceRenderer
+
+
+@pytest.fixture(scope="session")
+def cpu():
+    return CpuRenderer()
+
+
+@pytest.fixture(scope="session")
+def reference():
+    return ReferenceRenderer()
+
+
+@pytest.fixture
+def threads():
+    """Sets the kernels' thread count and restores it."""
+    before = numba.get_num_threads()
+    yield numba.set_num_threads
+    numba.set_num_threads(before)
