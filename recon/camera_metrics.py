@@ -1,0 +1,189 @@
+"""How far solved cameras are from true ones, after the best similarity between the two worlds."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from corr.errors import UserError
+from corr.geometry import Camera, Rigid3, Sim3, rotation_angle, umeyama
+from recon.scene import View
+
+# Camera axes: OpenGL x right, y up, z back; OpenCV x right, y down, z forward.
+OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class CameraScore:
+    """Errors of the photos that both sides know, in the order of `names`.
+
+    The extent that centre errors are relative to is the largest distance between two true centres.
+    """
+
+    names: tuple[str, ...]
+    rotation_deg: Float[np.ndarray, " n"]
+    centre_percent: Float[np.ndarray, " n"]  # of the extent
+    extent: float  # in the true world's unit
+    placed_share: float  # of the photos whose true camera is known
+    true_from_world: Sim3 | None  # None for fewer than two common photos
+
+    @property
+    def median_rotation_deg(self) -> float:
+        """Median rotation error, degrees."""
+        return float(np.median(self.rotation_deg))
+
+    @property
+    def median_centre_percent(self) -> float:
+        """Median centre error, percent of the extent."""
+        return float(np.median(self.centre_percent))
+
+
+def read_cameras(path: Path) -> dict[str, View]:
+    """True cameras by photo name: a nerfstudio `transforms.json` or a COLMAP text model folder."""
+    if path.is_dir():
+        if (path / "transforms.json").is_file():
+            return read_transforms(path / "transforms.json")
+        from recon.colmap_io import read_colmap
+
+        return {view.name: view for view in read_colmap(path).views}
+    return read_transforms(path)
+
+
+def read_transforms(path: Path) -> dict[str, View]:
+    """Cameras of a nerfstudio / instant-ngp `transforms.json` by file name.
+
+    Intrinsics may be global or per frame; distortion is not represented, the poses are exact.
+
+    Raises:
+        UserError: The file is missing or lacks poses or a focal length.
+    """
+    try:
+        record = json.loads(path.read_text())
+        frames = record["frames"]
+        views = {}
+        for frame in frames:
+            camera = _camera({**record, **frame})
+            world_from_gl = np.array(frame["transform_matrix"], dtype=np.float64)
+            # Files print few digits; the nearest rotation is what was meant.
+            U, _, Vt = np.linalg.svd(world_from_gl[:3, :3])
+            world_from_cam = Rigid3(U @ Vt @ OPENCV_FROM_OPENGL, world_from_gl[:3, 3])
+            name = Path(frame["file_path"]).name
+            views[name] = View(name, camera, world_from_cam.inverse())
+    except FileNotFoundError:
+        raise UserError(f"there are no true cameras at {path}; give cameras=<file>") from None
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a usable transforms.json ({error!r})") from None
+    return views
+
+
+def _camera(values: Mapping[str, Any]) -> Camera:
+    if "fl_x" in values:
+        focal_x = float(values["fl_x"])
+    elif "camera_angle_x" in values:
+        # Renderings of the NeRF kind state no size; only the angle matters for poses.
+        focal_x = 0.5 * float(values.get("w", 800)) / np.tan(0.5 * float(values["camera_angle_x"]))
+    else:
+        raise KeyError("fl_x or camera_angle_x")
+    width = round(float(values.get("w", 800)))
+    height = round(float(values.get("h", width)))
+    cx, cy = float(values.get("cx", width / 2)), float(values.get("cy", height / 2))
+    focal_y = float(values.get("fl_y", focal_x))
+    return Camera(width, height, np.array([[focal_x, 0, cx], [0, focal_y, cy], [0, 0, 1.0]]))
+
+
+def score_cameras(views: Iterable[View], true_views: Mapping[str, View]) -> CameraScore:
+    """Compare solved cameras to true ones; photos are matched by file name, else by its stem.
+
+    Rotation errors are measured after the world rotation that fits all cameras best (a median
+    rotation, so a wrong camera does not spoil the others); centre errors after the similarity
+    that fits the centres best in the least-squares sense, re-fitted without centres that lie more
+    than 3 medians off. Two cameras fix scale and, with their orientations, the rotation; their
+    centre errors are then the direction error of the baseline.
+
+    Raises:
+        UserError: Not one solved photo has a true camera.
+    """
+    by_name = {Path(name).name: view for name, view in true_views.items()}
+    by_stem = {Path(name).stem: view for name, view in true_views.items()}
+    pairs = []
+    for view in views:
+        found = by_name.get(Path(view.name).name) or by_stem.get(Path(view.name).stem)
+        if found is not None:
+            pairs.append((view, found))
+    if not pairs:
+        some = ", ".join(list(true_views)[:3])
+        raise UserError(f"no placed photo has a true camera; the truth names {some}, …")
+    true_R_world = _median_rotation(
+        np.stack([t.cam_from_world.R.T @ v.cam_from_world.R for v, t in pairs])
+    )
+    rotation = [
+        rotation_angle(v.cam_from_world.R @ true_R_world.T @ t.cam_from_world.R.T) for v, t in pairs
+    ]
+    centres = np.stack([v.cam_from_world.centre for v, _ in pairs])
+    true_centres = np.stack([t.cam_from_world.centre for _, t in pairs])
+    extent = _extent(true_centres)
+    true_from_world = _align(centres, true_centres, true_R_world)
+    error = np.full(len(pairs), np.nan)
+    if true_from_world is not None:
+        error = np.linalg.norm(true_from_world.apply(centres) - true_centres, axis=-1)
+    return CameraScore(
+        names=tuple(v.name for v, _ in pairs),
+        rotation_deg=np.degrees(rotation),
+        centre_percent=100 * error / max(extent, 1e-300),
+        extent=extent,
+        placed_share=len(pairs) / len(true_views),
+        true_from_world=true_from_world,
+    )
+
+
+def _extent(centres: Float[np.ndarray, "n 3"]) -> float:
+    return float(np.linalg.norm(centres[:, None] - centres[None], axis=-1).max())
+
+
+def _align(
+    centres: Float[np.ndarray, "n 3"],
+    true_centres: Float[np.ndarray, "n 3"],
+    true_R_world: Float[np.ndarray, "3 3"],
+) -> Sim3 | None:
+    if len(centres) < 2 or _extent(centres) == 0:
+        return None
+    keep = np.ones(len(centres), dtype=bool)
+    for _ in range(2):
+        try:
+            fit = umeyama(centres[keep], true_centres[keep])
+        except ValueError:  # two centres, or all on one line: the orientations fix the rest
+            fit = _scale_and_shift(centres[keep], true_centres[keep], true_R_world)
+        error = np.linalg.norm(fit.apply(centres) - true_centres, axis=-1)
+        keep = error <= 3 * np.median(error) + 1e-12
+        if keep.sum() < 3:
+            break
+    return fit
+
+
+def _scale_and_shift(
+    a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"], R: Float[np.ndarray, "3 3"]
+) -> Sim3:
+    """`b_from_a` with a given rotation; the scale is the ratio of the spreads."""
+    spread_a, spread_b = a - a.mean(0), b - b.mean(0)
+    scale = float(np.linalg.norm(spread_b) / np.linalg.norm(spread_a))
+    return Sim3(scale, R, b.mean(0) - scale * R @ a.mean(0))
+
+
+def _median_rotation(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "3 3"]:
+    """Geodesic L1 median of rotations.
+
+    Source: Hartley, Aftab, Trumpf, L1 rotation averaging using the Weiszfeld algorithm, CVPR 2011.
+    """
+    from scipy.spatial.transform import Rotation
+
+    angles = [sum(rotation_angle(r @ other.T) for other in rotations) for r in rotations]
+    R = rotations[int(np.argmin(angles))]
+    for _ in range(20):
+        steps = Rotation.from_matrix(rotations @ R.T).as_rotvec()
+        weight = 1.0 / np.maximum(np.linalg.norm(steps, axis=-1), 1e-9)
+        R = Rotation.from_rotvec((steps * weight[:, None]).sum(0) / weight.sum()).as_matrix() @ R
+    return R

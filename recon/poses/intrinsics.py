@@ -1,0 +1,141 @@
+"""First guess of the intrinsics: who shares a camera, and its focal length."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from corr.matches import Matches
+from corr.photos import Image
+from recon.poses.lens import Lens
+from recon.poses.two_view import Verification, ransac_options
+
+log = logging.getLogger(__name__)
+FALLBACK = 1.2  # x longer side: COLMAP's guess, about 45 degrees of view
+CANDIDATES = np.geomspace(0.5, 3.0, 19)  # x longer side
+VOTERS = 8  # pairs that vote
+SAME_PRIOR = 0.03  # EXIF focal lengths this close (relative) are one camera
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Photos that share one camera."""
+
+    photos: tuple[int, ...]
+    lens: Lens  # working pixels
+    trusted: bool  # the focal length was given or read from EXIF
+
+
+def scale_of(image: Image) -> float:
+    """Working pixels per original pixel along the longer side, used for both axes.
+
+    The working copy's sizes are rounded, so its two axes differ by up to a part in a thousand;
+    one common factor keeps pixels square.
+    """
+    return max(image.work_width, image.work_height) / max(image.width, image.height)
+
+
+def group_photos(
+    images: Sequence[Image], *, focal_px: float | None, share_focal: bool
+) -> list[Group]:
+    """Photos of one size and one EXIF focal length share a camera.
+
+    Args:
+        images: The photos.
+        focal_px: Known focal length of all photos, original pixels.
+        share_focal: False gives every photo its own camera.
+    """
+    groups: list[list[int]] = []
+    for i, image in enumerate(images):
+        for group in groups if share_focal else []:
+            other = images[group[0]]
+            same_size = (other.width, other.height) == (image.width, image.height)
+            if same_size and _same_prior(other.focal_prior_px, image.focal_prior_px):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    result = []
+    for group in groups:
+        image = images[group[0]]
+        prior = focal_px or image.focal_prior_px
+        focal = prior or FALLBACK * max(image.width, image.height)
+        lens = Lens.centred(image.width, image.height, focal).scaled(scale_of(image))
+        result.append(Group(tuple(group), lens, trusted=prior is not None))
+    return result
+
+
+def _same_prior(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= SAME_PRIOR * max(a, b)
+
+
+def vote_focal(
+    group: Group,
+    matches: Mapping[tuple[int, int], Matches],
+    scales: Sequence[float],
+    how: Verification,
+) -> Group:
+    """The focal length under which the best pairs of a group lose least as calibrated pairs.
+
+    One pair often says nothing about the focal length (both axes meet at one point, as when
+    walking around an object); so every candidate is tried on all voting pairs and the candidate
+    with the least truncated Sampson error in total wins. Without a clear minimum the fallback
+    of 1.2 x the longer side stays.
+    """
+    import poselib
+
+    members = set(group.photos)
+    pairs = []
+    for (a, b), m in matches.items():
+        if a in members and b in members and len(m) >= how.min_inliers:
+            centre = np.array([group.lens.cx, group.lens.cy])
+            order = np.argsort(-m.score, kind="stable")
+            uv_a = (m.uv_a * scales[a] - centre)[order]
+            uv_b = (m.uv_b * scales[b] - centre)[order]
+            _, info = poselib.estimate_fundamental(uv_a, uv_b, ransac_options(how), {})
+            keep = np.array(info["inliers"], dtype=bool)
+            if keep.sum() >= max(30, how.min_inliers):
+                pairs.append((int(keep.sum()), uv_a[keep], uv_b[keep]))
+    if not pairs:
+        return group
+    pairs = sorted(pairs, key=lambda p: -p[0])[:VOTERS]
+    side = max(group.lens.width, group.lens.height)
+    cost = np.array([sum(_cost(f * side, a, b, how) for _, a, b in pairs) for f in CANDIDATES])
+    focal = _minimum(cost) * side
+    log.info("focal length: %.0f working px by the vote of %d pairs", focal, len(pairs))
+    lens = Lens.centred(group.lens.width, group.lens.height, focal)
+    return Group(group.photos, lens, trusted=False)
+
+
+def _minimum(cost: Float[np.ndarray, " c"]) -> float:
+    """Candidate of least cost, refined by a parabola in log focal; the fallback when flat."""
+    best = int(np.argmin(cost))
+    if cost.max() - cost.min() < 0.02 * cost.max() or best in (0, len(cost) - 1):
+        return FALLBACK
+    left, middle, right = cost[best - 1 : best + 2]
+    shift = 0.5 * (left - right) / max(left - 2 * middle + right, 1e-12)
+    step = np.log(CANDIDATES[1] / CANDIDATES[0])
+    return float(CANDIDATES[best] * np.exp(np.clip(shift, -1, 1) * step))
+
+
+def _cost(
+    focal: float, uv_a: Float[np.ndarray, "n 2"], uv_b: Float[np.ndarray, "n 2"], how: Verification
+) -> float:
+    import poselib
+
+    camera = {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [focal, 0.0, 0.0]}
+    options = {**ransac_options(how), "min_iterations": 100, "max_iterations": 200}
+    pose, _ = poselib.estimate_relative_pose(uv_a, uv_b, camera, camera, options, {})
+    x, y, z = pose.t
+    E = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ pose.R
+    a = np.concatenate([uv_a / focal, np.ones((len(uv_a), 1))], -1)
+    b = np.concatenate([uv_b / focal, np.ones((len(uv_b), 1))], -1)
+    line_b, line_a = a @ E.T, b @ E
+    residual = (b * line_b).sum(-1)
+    norm = (line_b[:, :2] ** 2).sum(-1) + (line_a[:, :2] ** 2).sum(-1)
+    sampson = residual**2 / np.maximum(norm, 1e-20) * focal**2
+    return float(np.minimum(sampson, how.max_error_px**2).sum())

@@ -1,0 +1,105 @@
+"""From the solved bundle to what the next stages read: pinhole views, points, pictures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from corr.geometry import Rigid3, Sim3
+from corr.photos import Image
+from corr.store import write_atomic
+from corr.tracks import Tracks
+from recon.poses.bundle import Bundle
+from recon.poses.intrinsics import scale_of
+from recon.poses.undistort import (
+    pinhole_of,
+    save_picture,
+    undistort_picture,
+    undistort_points,
+)
+from recon.scene import Reconstruction, View
+
+MEDIAN_DEPTH = 5.0  # of the points in front of the cameras, in units of the new world
+DISTORTED_FILE = "distorted.json"
+
+
+def to_reconstruction(
+    bundle: Bundle, images: Sequence[Image], left_out: dict[str, str], folder: Path
+) -> Reconstruction:
+    """Write pictures, masks and `distorted.json`; return the views in the normalised world."""
+    photos = sorted(bundle.poses)
+    rows = np.flatnonzero(bundle.active)
+    points, track = np.unique(bundle.tracks.track[rows], return_inverse=True)
+    xyz = bundle.xyz[points]
+    new_from_old = normalising_transform(bundle, xyz)
+    xyz_world = new_from_old.apply(xyz)
+    index_of = np.full(len(images), -1, dtype=np.int64)
+    index_of[photos] = np.arange(len(photos))
+    uv = np.zeros((len(rows), 2))
+    colour_sum = np.zeros((len(points), 3))
+    views, lenses = [], {}
+    for photo in photos:
+        image = images[photo]
+        lens = bundle.lens(photo).scaled(1.0 / scale_of(image))
+        # Scaling back and forth must not move the size by a rounding error.
+        lens = replace(lens, width=float(image.width), height=float(image.height))
+        lenses[image.name] = lens.record()
+        camera = pinhole_of(image, lens)
+        mine = np.flatnonzero(bundle.tracks.photo[rows] == photo)
+        uv_original = bundle.tracks.uv[rows[mine]] / scale_of(image)
+        uv[mine] = undistort_points(uv_original, lens, camera)
+        picture, valid = undistort_picture(image, lens)
+        save_picture(folder, image.name, picture, valid)
+        np.add.at(colour_sum, track[mine], nearest_colour(picture, uv[mine]))
+        pose = new_from_old.apply_to_camera(bundle.poses[photo])
+        views.append(View(image.name, camera, pose))
+    write_atomic(folder / DISTORTED_FILE, json.dumps(lenses, indent=1))
+    count = np.bincount(track, minlength=len(points))[:, None]
+    order = np.lexsort((index_of[bundle.tracks.photo[rows]], track))
+    return Reconstruction(
+        views=tuple(views),
+        xyz_world=xyz_world,
+        rgb=np.round(colour_sum / np.maximum(count, 1)).astype(np.uint8),
+        tracks=Tracks(
+            track[order].astype(np.int64),
+            index_of[bundle.tracks.photo[rows]][order],
+            uv[order],
+            tuple(view.name for view in views),
+        ),
+        left_out=left_out,
+    )
+
+
+def nearest_colour(
+    picture: UInt8[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "n 3"]:
+    """Colour of the pixels that the points fall into."""
+    column = np.floor(uv[:, 0]).astype(np.int64).clip(0, picture.shape[1] - 1)
+    row = np.floor(uv[:, 1]).astype(np.int64).clip(0, picture.shape[0] - 1)
+    return picture[row, column].astype(np.float64)
+
+
+def normalising_transform(bundle: Bundle, xyz: Float[np.ndarray, "p 3"]) -> Sim3:
+    """`new_from_old`: origin at the median point, y down as the cameras see it, depth about 5.
+
+    The new y axis is the mean of the cameras' y axes (they point down in an upright photo), z
+    the mean direction of view, made perpendicular.
+    """
+    poses: list[Rigid3] = [bundle.poses[p] for p in sorted(bundle.poses)]
+    down = _unit(sum((pose.R[1] for pose in poses), np.zeros(3)), poses[0].R[1])
+    forward = sum((pose.R[2] for pose in poses), np.zeros(3))
+    if np.linalg.norm(np.cross(down, forward)) < 1e-3 * len(poses):
+        forward = poses[0].R[2]
+    right = _unit(np.cross(down, forward), poses[0].R[0])
+    R = np.stack([right, down, np.cross(right, down)])
+    depths = np.concatenate([pose.apply(xyz)[:, 2] for pose in poses])
+    scale = MEDIAN_DEPTH / float(np.median(depths[depths > 0]))
+    return Sim3(scale, R, -scale * R @ np.median(xyz, 0))
+
+
+def _unit(vector: Float[np.ndarray, " 3"], otherwise: Float[np.ndarray, " 3"]) -> np.ndarray:
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 1e-6 else otherwise / np.linalg.norm(otherwise)

@@ -1,0 +1,168 @@
+"""The camera stage: matches in, placed pinhole views, points and undistorted photos out."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from corr.errors import UserError
+from corr.matches import Matches
+from corr.photos import Image
+from recon.scene import Reconstruction
+
+log = logging.getLogger(__name__)
+CAMERAS = ("auto", "pinhole", "radial")
+RADIAL_FROM_PHOTOS = 5  # photos of one camera from which its distortion is estimated
+MIN_OBSERVATIONS = 12  # points that a placed photo must see in the end
+FILTER_PX = (3.0, 2.0, 1.5)  # working pixels, one bundle adjustment each
+MIN_ANGLE_DEG = 1.0  # rays of a point must cross at this angle or more
+
+
+@dataclass
+class PoseSolver:
+    """Places photos: two-view verification, tracks, mapping, bundle adjustment."""
+
+    camera: str = "auto"  # lens: auto | pinhole (no distortion) | radial
+    focal_px: float | None = None  # known focal length of all photos, original px; None = unknown
+    share_focal: bool = True  # photos of one size and EXIF focal length share one camera
+    max_error_px: float = 2.0  # working px, distance of a match from its epipolar line
+    min_inliers: int = 15  # verified matches that a pair of photos needs at least
+    seed: int = 0  # of the random sampling
+
+    def __post_init__(self):
+        if self.camera not in CAMERAS:
+            raise ValueError(f"poses.camera must be one of {', '.join(CAMERAS)}, got {self.camera}")
+        if self.focal_px is not None and not self.focal_px > 0:
+            raise ValueError(f"poses.focal_px must be positive, got {self.focal_px}")
+        if not self.max_error_px > 0:
+            raise ValueError(f"poses.max_error_px must be positive, got {self.max_error_px}")
+        if self.min_inliers < 8:
+            raise ValueError(f"poses.min_inliers must be 8 or more, got {self.min_inliers}")
+
+    def solve(
+        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches], folder: Path
+    ) -> Reconstruction:
+        """Place as many photos as possible; every other one is left out with its reason.
+
+        Writes into `folder`: the COLMAP text model, `images/` and `masks/` (undistorted, working
+        size), `distorted.json` (lenses as taken), `two_view.json` and `left_out.json`.
+
+        Raises:
+            UserError: Fewer than two photos can be placed.
+        """
+        from recon.colmap_io import write_colmap
+        from recon.poses import two_view
+        from recon.poses.output import to_reconstruction
+
+        start = perf_counter()
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [image.name for image in images]
+        bundle, pairs = self.place(images, matches)
+        two_view.save_two_views(folder, pairs, names)
+        left_out = self._reasons(bundle, pairs, names)
+        reconstruction = to_reconstruction(bundle, images, left_out, folder)
+        write_colmap(folder, reconstruction)
+        log.info(
+            "cameras: %d of %d photos, %d points, %.2f px, %.1f s",
+            len(reconstruction.views), len(images), len(reconstruction.xyz_world),
+            bundle.rms_px, perf_counter() - start,
+        )  # fmt: skip
+        for name, reason in left_out.items():
+            log.warning("%s is left out: %s", name, reason)
+        return reconstruction
+
+    def place(self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]):
+        """Poses, lenses and points in working pixels, and the verified pairs."""
+        from recon.poses.bundle import from_model
+        from recon.poses.intrinsics import group_photos, scale_of, vote_focal
+        from recon.poses.link import link
+        from recon.poses.reasons import no_pair_message
+        from recon.poses.two_view import Verification, verify_pairs
+
+        how = Verification(self.max_error_px, self.min_inliers, self.seed)
+        scales = [scale_of(image) for image in images]
+        groups = group_photos(images, focal_px=self.focal_px, share_focal=self.share_focal)
+        groups = [g if g.trusted else vote_focal(g, matches, scales, how) for g in groups]
+        lens_of = {photo: k for k, group in enumerate(groups) for photo in group.photos}
+        lenses = tuple(group.lens for group in groups)
+        pairs = verify_pairs(
+            matches, [lenses[lens_of[i]] for i in range(len(images))], scales, how,
+            trusted=all(g.trusted for g in groups),
+        )  # fmt: skip
+        names = [image.name for image in images]
+        tracks = link(matches, pairs, scales)
+        mapped = self._map(groups, names, tracks) if tracks.num_tracks else None
+        if mapped is None:
+            raise UserError(no_pair_message(pairs, names, len(images)))
+        bundle = from_model(mapped.model, tracks, lens_of, lenses)
+        bundle = self.refine(bundle, images)
+        if len(bundle.poses) < 2:
+            raise UserError(no_pair_message(pairs, names, len(images)))
+        return bundle, pairs
+
+    def _map(self, groups, names, tracks):
+        from recon.poses.mapping import map_globally, map_incrementally, write_database
+
+        refine_focal = self.focal_px is None and len(names) > 2
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "database.db"
+            write_database(path, groups, names, tracks, self.min_inliers)
+            best = map_incrementally(
+                path, len(names), self.seed,
+                min_inliers=self.min_inliers, refine_focal=refine_focal,
+            )  # fmt: skip
+            if len(names) > 2 and (best is None or best.support[0] < len(names)):
+                other = map_globally(path, len(names), self.seed, min_inliers=self.min_inliers)
+                if other and (best is None or other.support[0] > best.support[0]):
+                    best = other
+        return best
+
+    def refine(self, bundle, images: Sequence[Image]):
+        """Bundle adjustment with ever tighter limits; photos that lose their points go."""
+        from recon.poses.bundle import adjust
+
+        bundle = self._with_models(bundle)
+        refine_focal = self.focal_px is None and len(bundle.poses) > 2
+        radial = any(lens.model != "SIMPLE_PINHOLE" for lens in bundle.lenses)
+        for limit in FILTER_PX:
+            bundle = bundle.filtered(limit, MIN_ANGLE_DEG)
+            while weak := [p for p, n in bundle.observations().items() if n < MIN_OBSERVATIONS]:
+                worst = min(weak, key=lambda p: bundle.observations()[p])
+                bundle = bundle.without(worst).filtered(limit, MIN_ANGLE_DEG)
+            if len(bundle.poses) < 2:
+                return bundle
+            bundle = adjust(bundle, refine_focal=refine_focal, refine_distortion=radial)
+            log.info(
+                "adjust: limit %.1f px, %d observations, %.3f px",
+                limit, bundle.active.sum(), bundle.rms_px,
+            )  # fmt: skip
+        return bundle.filtered(FILTER_PX[-1], MIN_ANGLE_DEG)
+
+    def _with_models(self, bundle):
+        """The lens models that the options and the number of photos ask for."""
+        models = []
+        for number, lens in enumerate(bundle.lenses):
+            count = sum(bundle.lens_of[p] == number for p in bundle.poses)
+            radial = self.camera == "radial" or (
+                self.camera == "auto" and count >= RADIAL_FROM_PHOTOS
+            )
+            models.append(replace(lens, model="RADIAL") if radial and count else lens)
+        return replace(bundle, lenses=tuple(models))
+
+    def _reasons(self, bundle, pairs, names) -> dict[str, str]:
+        from recon.poses.reasons import reason_for
+
+        placed = set(bundle.poses)
+        return {
+            name: reason_for(i, pairs, names, placed)
+            for i, name in enumerate(names)
+            if i not in placed
+        }
+
+
+def load_distorted(folder: Path) -> dict[str, dict]:
+    """Lens as taken per photo name, original pixels: what `solve` wrote to `distorted.json`."""
+    return json.loads((folder / "distorted.json").read_text())

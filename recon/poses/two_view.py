@@ -1,0 +1,234 @@
+"""Which matches of two photos fit one rigid scene, and how much the pair can tell."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from tqdm import tqdm
+
+from corr.geometry import Rigid3
+from corr.matches import Matches
+from corr.store import write_atomic
+from recon.poses.lens import Lens
+
+log = logging.getLogger(__name__)
+TWO_VIEW_FILE = "two_view.json"
+GRID = 8  # coverage is counted on GRID x GRID cells
+MIN_ITERATIONS, MAX_ITERATIONS = 500, 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class TwoView:
+    """The verified geometry of photos a and b (indices); `inliers` index the pair's matches."""
+
+    a: int
+    b: int
+    num_matches: int
+    inliers: Int[np.ndarray, " n"]
+    needed: int  # inliers below which the pair may be chance
+    b_from_a: Rigid3 | None  # baseline of length 1; None when calibration was not possible
+    coverage: float  # share of an 8 x 8 grid with inliers, the smaller of both photos
+    parallax_deg: float  # median angle between the rays of a match after removing the rotation
+    homography_share: float  # inliers that one homography explains as well
+
+    @property
+    def verified(self) -> bool:
+        """True when there are more inliers than chance would give."""
+        return len(self.inliers) >= self.needed
+
+    @property
+    def label(self) -> str:
+        """`unverified`, `rotation` (same place), `planar` or `general`."""
+        if not self.verified:
+            return "unverified"
+        if self.homography_share > 0.8:
+            return "rotation" if self.parallax_deg < 1.0 else "planar"
+        return "general"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How strictly pairs are verified; pixels are working pixels."""
+
+    max_error_px: float = 2.0
+    min_inliers: int = 15
+    seed: int = 0
+
+
+def verify_pairs(
+    matches: Mapping[tuple[int, int], Matches],
+    lenses: Sequence[Lens],
+    scales: Sequence[float],
+    how: Verification,
+    *,
+    trusted: bool,
+) -> list[TwoView]:
+    """Verify every pair with PoseLib.
+
+    Args:
+        matches: By photo indices, original pixels.
+        lenses: Of every photo, working pixels.
+        scales: Working pixels per original pixel, of every photo.
+        how: Thresholds and seed.
+        trusted: True when focal lengths are known: the essential matrix alone decides. Otherwise
+            the fundamental matrix decides where the essential matrix keeps clearly fewer.
+    """
+    pairs = tqdm(matches.items(), desc="verify", unit="pair", leave=False)
+    found = [
+        verify_pair(
+            a, b, m.uv_a * scales[a], m.uv_b * scales[b], m.score, lenses[a], lenses[b], how,
+            trusted=trusted,
+        )
+        for (a, b), m in pairs
+    ]  # fmt: skip
+    good = [pair for pair in found if pair.verified]
+    log.info("two views: %d of %d pairs verified", len(good), len(found))
+    return found
+
+
+def verify_pair(
+    a: int,
+    b: int,
+    uv_a: Float[np.ndarray, "n 2"],
+    uv_b: Float[np.ndarray, "n 2"],
+    score: Float[np.ndarray, " n"],
+    lens_a: Lens,
+    lens_b: Lens,
+    how: Verification,
+    *,
+    trusted: bool,
+) -> TwoView:
+    """Verify one pair; everything in working pixels, matches tried in the order of their scores."""
+    import poselib
+
+    needed = inliers_needed(len(score), lens_a, lens_b, how)
+    if len(score) < max(8, how.min_inliers):
+        none = np.zeros(0, dtype=np.int64)
+        return TwoView(a, b, len(score), none, needed, None, 0.0, 0.0, 0.0)
+    order = np.argsort(-score, kind="stable")
+    xy_a, xy_b = lens_a.undistort(uv_a[order]), lens_b.undistort(uv_b[order])
+    pinhole_a, pinhole_b = xy_a * lens_a.focal_px, xy_b * lens_b.focal_px
+    ransac = ransac_options(how)
+    cameras = [
+        {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [lens.focal_px, 0.0, 0.0]}
+        for lens in (lens_a, lens_b)
+    ]
+    pose, info = poselib.estimate_relative_pose(pinhole_a, pinhole_b, *cameras, ransac, {})
+    inlier = np.array(info["inliers"], dtype=bool)
+    if not trusted:
+        _, loose = poselib.estimate_fundamental(pinhole_a, pinhole_b, ransac, {})
+        wide = np.array(loose["inliers"], dtype=bool)
+        if inlier.sum() < 0.85 * wide.sum():
+            inlier = wide
+    _, flat = (
+        poselib.estimate_homography(
+            pinhole_a[inlier],
+            pinhole_b[inlier],
+            {**ransac, "max_reproj_error": how.max_error_px},
+            {},
+        )
+        if inlier.sum() >= 8
+        else (None, {"inliers": [False]})
+    )
+    b_from_a = Rigid3(pose.R, pose.t / max(np.linalg.norm(pose.t), 1e-12))
+    return TwoView(
+        a,
+        b,
+        len(score),
+        np.sort(order[inlier]),
+        needed,
+        b_from_a,
+        min(coverage(uv_a[order][inlier], lens_a), coverage(uv_b[order][inlier], lens_b)),
+        parallax_deg(xy_a[inlier], xy_b[inlier], b_from_a),
+        float(np.mean(flat["inliers"])),
+    )
+
+
+def ransac_options(how: Verification) -> dict:
+    """PoseLib's options: score-ordered sampling, fixed seed."""
+    return {
+        "max_epipolar_error": how.max_error_px,
+        "min_iterations": MIN_ITERATIONS,
+        "max_iterations": MAX_ITERATIONS,
+        "progressive_sampling": True,
+        "seed": how.seed,
+    }
+
+
+def inliers_needed(num_matches: int, lens_a: Lens, lens_b: Lens, how: Verification) -> int:
+    """Inliers that wrong matches would hardly reach.
+
+    A wrong match falls into the epipolar band with the band's share of the photo; a search over
+    many models finds the luckiest band, hence three times the expectation, on top of a minimal
+    sample and the user's minimum.
+    """
+    share = max(
+        2 * how.max_error_px * np.hypot(lens.width, lens.height) / (lens.width * lens.height)
+        for lens in (lens_a, lens_b)
+    )
+    return max(how.min_inliers, int(np.ceil(8 + 3 * share * num_matches)))
+
+
+def coverage(uv: Float[np.ndarray, "n 2"], lens: Lens) -> float:
+    """Share of the cells of an 8 x 8 grid that have a point."""
+    cell = np.floor(uv / np.array([lens.width, lens.height]) * GRID).astype(np.int64)
+    cell = cell.clip(0, GRID - 1)
+    return len(np.unique(cell[:, 0] * GRID + cell[:, 1])) / GRID**2
+
+
+def parallax_deg(
+    xy_a: Float[np.ndarray, "n 2"], xy_b: Float[np.ndarray, "n 2"], b_from_a: Rigid3
+) -> float:
+    """Median angle between matched rays, one turned into the other's frame."""
+    if not len(xy_a):
+        return 0.0
+    ray_a = np.concatenate([xy_a, np.ones((len(xy_a), 1))], -1) @ b_from_a.R.T
+    ray_b = np.concatenate([xy_b, np.ones((len(xy_b), 1))], -1)
+    cross = np.linalg.norm(np.cross(ray_a, ray_b), axis=-1)
+    return float(np.degrees(np.median(np.arctan2(cross, (ray_a * ray_b).sum(-1)))))
+
+
+def save_two_views(folder: Path, pairs: Iterable[TwoView], names: Sequence[str]) -> None:
+    """Write `two_view.json`: every pair with its numbers and inlier indices."""
+    record = [
+        {
+            "name_a": names[p.a],
+            "name_b": names[p.b],
+            "a": p.a,
+            "b": p.b,
+            "num_matches": p.num_matches,
+            "num_inliers": len(p.inliers),
+            "needed": p.needed,
+            "label": p.label,
+            "coverage": round(p.coverage, 4),
+            "parallax_deg": round(p.parallax_deg, 4),
+            "homography_share": round(p.homography_share, 4),
+            "b_from_a": None if p.b_from_a is None else p.b_from_a.matrix.tolist(),
+            "inliers": p.inliers.tolist(),
+        }
+        for p in pairs
+    ]
+    write_atomic(folder / TWO_VIEW_FILE, json.dumps({"pairs": record}))
+
+
+def load_two_views(folder: Path) -> list[TwoView]:
+    """Read what `save_two_views` wrote."""
+    record = json.loads((folder / TWO_VIEW_FILE).read_text())
+    return [
+        TwoView(
+            p["a"],
+            p["b"],
+            p["num_matches"],
+            np.array(p["inliers"], dtype=np.int64),
+            p["needed"],
+            None if p["b_from_a"] is None else Rigid3.from_matrix(np.array(p["b_from_a"])),
+            p["coverage"],
+            p["parallax_deg"],
+            p["homography_share"],
+        )
+        for p in record["pairs"]
+    ]
