@@ -177,9 +177,17 @@ def _motion(before: np.ndarray, after: np.ndarray) -> float:
     corners = cv2.goodFeaturesToTrack(before, 200, 0.01, 6)
     if corners is None or len(corners) < MIN_TRACKED:
         return 0.0
-    options = {"winSize": (21, 21), "maxLevel": 4}
-    there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **options)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None, **options)
+
+    def track(start: np.ndarray, end: np.ndarray, points: np.ndarray) -> tuple:
+        guess = points.copy()
+        there, found, _ = cv2.calcOpticalFlowPyrLK(
+            start, end, points, guess, winSize=(21, 21), maxLevel=4
+        )
+        return np.asarray(there), np.asarray(found)
+
+    corners = np.asarray(corners)
+    there, found = track(before, after, corners)
+    back, found_back = track(after, before, there)
     returned = np.linalg.norm((back - corners).reshape(-1, 2), axis=1) < 1.0
     good = returned & (found.ravel() == 1) & (found_back.ravel() == 1)
     if good.sum() < MIN_TRACKED:

