@@ -44,11 +44,12 @@ def dispatch(package: str, commands: Mapping[str, Command]) -> None:
     _run_hydra(job, command)
 
 
-def conf_dir() -> Path:
-    """Where the YAML files lie: beside the packages in a checkout, inside them in a wheel."""
-    here = Path(__file__).resolve().parent
-    beside = here.parent / "conf"
-    return beside if (beside / "recon_run.yaml").exists() else here / "_conf"
+def shared_dir() -> Path:
+    """Where `conf/` and `data/` lie: the checkout, or the environment's share folder."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "conf" / "recon_run.yaml").is_file():
+        return checkout
+    return Path(sys.prefix) / "share" / "few-view-recon"
 
 
 def _run_hydra(job: str, command: Command) -> None:
@@ -76,12 +77,12 @@ def _run_hydra(job: str, command: Command) -> None:
         except KeyboardInterrupt:
             raise SystemExit(_say(job, "interrupted; the same command continues", 130)) from None
 
-    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)
+    run = hydra.main(version_base="1.3", config_path=str(shared_dir() / "conf"), config_name=command.config)
     run(task)()
 
 
 def _say(job: str, message: str, code: int = 1) -> int:
-    logging.getLogger().handlers and sys.stdout.flush()
+    sys.stdout.flush()
     print(f"{job}: {' '.join(message.split())}", file=sys.stderr)
     return code
 

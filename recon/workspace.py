@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PilImage
 
+from corr.cli import shared_dir
 from corr.errors import UserError
 from recon.options import RunOptions, SceneOptions
 from recon.scene import View
 
-SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample"
+SAMPLE = shared_dir() / "data" / "sample"
 
 
 def with_sample(scene: SceneOptions) -> SceneOptions:
