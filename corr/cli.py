@@ -1,6 +1,5 @@
 """From argv to typed options: a small dispatcher in front of `hydra.main`."""
 
-import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -77,8 +76,8 @@ def _run_hydra(job: str, command: Command) -> None:
         except KeyboardInterrupt:
             raise SystemExit(_say(job, "interrupted; the same command continues", 130)) from None
 
-    run = hydra.main(version_base="1.3", config_path=str(shared_dir() / "conf"), config_name=command.config)
-    run(task)()
+    conf = str(shared_dir() / "conf")
+    hydra.main(version_base="1.3", config_path=conf, config_name=command.config)(task)()
 
 
 def _say(job: str, message: str, code: int = 1) -> int:
