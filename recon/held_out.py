@@ -74,7 +74,7 @@ def score_held_out(
             continue
         factor = min(1.0, score_height / found.view.camera.height)
         score, view = _score_one(
-            found.view, found.picture, found.valid, found.inliers, splats.gaussians, renderer,
+            found.view, found.picture, found.valid, found.inliers, splats, renderer,
             folder, factor,
         )  # fmt: skip
         scores.append(score)
@@ -102,7 +102,7 @@ def _score_one(
     picture: np.ndarray,
     valid: np.ndarray | None,
     inliers: int,
-    gaussians: Gaussians,
+    splats: SavedSplats,
     renderer: Renderer,
     folder: Path,
     factor: float,
@@ -118,8 +118,9 @@ def _score_one(
         small = cv2.resize(valid.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         mask = small > 0.999
     small_view = View(view.name, view.camera.resized(width, height), view.cam_from_world)
-    refined, moved = refine_pose(small_view, photo, mask, gaussians, renderer)
-    render = draw(gaussians, refined, renderer)
+    behind = splats.background
+    refined, moved = refine_pose(small_view, photo, mask, splats.gaussians, renderer, behind)
+    render = draw(splats.gaussians, refined, renderer, background=behind)
     stem = Path(view.name).stem
     save_picture(folder / f"{stem}_photo.png", photo)
     save_picture(folder / f"{stem}_render.png", render)
@@ -146,6 +147,7 @@ def refine_pose(
     mask: np.ndarray,
     gaussians: Gaussians,
     renderer: Renderer,
+    background: np.ndarray,
 ) -> tuple[View, float]:
     """Move the camera until the render of the frozen splats fits the photo best.
 
@@ -158,6 +160,7 @@ def refine_pose(
     frozen = gaussians.detached()
     rgb = torch.from_numpy(photo.astype(np.float32))
     target = Target(rgb, torch.from_numpy(mask.astype(np.float32)))
+    behind = torch.tensor(background, dtype=torch.float32)
     gains = torch.zeros(3, requires_grad=True)
     adam = torch.optim.Adam(
         [
@@ -171,7 +174,8 @@ def refine_pose(
         decay = 0.1 ** (step / REFINE_STEPS)
         adam.param_groups[0]["lr"] = REFINE_PX * decay
         before = corrections.twist_px.detach().clone()
-        rendered = renderer.render(frozen, view.camera, corrections.cam_from_world(0))
+        pose = corrections.cam_from_world(0)
+        rendered = renderer.render(frozen, view.camera, pose, background=behind)
         loss = photometric_loss(rendered.rgb * gains.exp(), target)
         if float(loss.detach()) < best_loss:
             best, best_loss = before, float(loss.detach())
@@ -184,11 +188,24 @@ def refine_pose(
 
 
 @torch.no_grad()
-def draw(gaussians: Gaussians, view: View, renderer: Renderer, gains: np.ndarray | None = None):
-    """The picture of a view, h w 3 in [0, 1] and beyond, optionally with a photo's gains."""
+def draw(
+    gaussians: Gaussians,
+    view: View,
+    renderer: Renderer,
+    *,
+    background: np.ndarray,
+    gains: np.ndarray | None = None,
+) -> np.ndarray:
+    """The picture of a view, h w 3 in [0, 1] and beyond, optionally with a photo's gains.
+
+    `background` (3 colours) stands where no splat is: nothing is known there, and the mean colour
+    of the photos is a better guess than black.
+    """
     device = "cuda" if renderer.name == "cuda" else "cpu"
     matrix = torch.tensor(view.cam_from_world.matrix, dtype=torch.float32, device=device)
-    rgb = renderer.render(gaussians.to(device), view.camera, matrix).rgb.cpu().numpy()
+    behind = torch.tensor(background, dtype=torch.float32, device=device)
+    picture = renderer.render(gaussians.to(device), view.camera, matrix, background=behind)
+    rgb = picture.rgb.cpu().numpy()
     return rgb if gains is None else rgb * gains
 
 

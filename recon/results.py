@@ -84,7 +84,11 @@ def render_inputs(
     folder.mkdir(exist_ok=True)
     scores = []
     for view in splats.views:
-        render = np.clip(draw(splats.gaussians, view, renderer, splats.gains[view.name]), 0, 1)
+        render = draw(
+            splats.gaussians, view, renderer,
+            background=splats.background, gains=splats.gains[view.name],
+        )  # fmt: skip
+        render = np.clip(render, 0, 1)
         save_picture(folder / f"{Path(view.name).stem}.png", render)
         photo, mask = pictures[view.name] / 255.0, masks.get(view.name)
         scores.append(

@@ -22,6 +22,7 @@ class SavedSplats:
     gaussians: Gaussians
     views: tuple[View, ...]
     gains: dict[str, np.ndarray]  # three colour gains per photo
+    background: np.ndarray  # mean colour of the photos, shown where no splat is
 
 
 def save_fitted(folder: Path, fitted: Fitted, reconstruction: Reconstruction) -> None:
@@ -39,7 +40,11 @@ def save_fitted(folder: Path, fitted: Fitted, reconstruction: Reconstruction) ->
         ),
     )
     gains = {v.name: g.tolist() for v, g in zip(fitted.views, fitted.gains, strict=True)}
-    record = {"gains": gains, "stop_view": fitted.stop_view}
+    record = {
+        "gains": gains,
+        "background": fitted.background.tolist(),
+        "stop_view": fitted.stop_view,
+    }
     write_atomic(folder / "exposures.json", json.dumps(record, indent=1))
     write_atomic(folder / "history.json", json.dumps(fitted.history))
 
@@ -52,4 +57,5 @@ def load_fitted(folder: Path) -> SavedSplats:
         read_splats(folder / "splats.ply"),
         read_colmap(folder / "sparse").views,
         {name: np.array(g) for name, g in record["gains"].items()},
+        np.array(record["background"]),
     )

@@ -38,6 +38,7 @@ class Fitted:
     gaussians: Gaussians
     views: tuple[View, ...]
     gains: np.ndarray  # v 3, per view
+    background: np.ndarray  # 3, mean colour of the photos
     history: list[dict[str, Any]]
     stop_view: str | None
 
@@ -91,6 +92,8 @@ class _Loop:
         shrink = self.full[0].camera.width / views[0].camera.width
         focal = torch.tensor([v.camera.K[0, 0] for v in views], device=device) * shrink
         self.pixel = float((depths / focal).median())
+        colours = [p.target.rgb.mean((0, 1)) for p in self.half]
+        self.background = torch.stack(colours).mean(0)
         self.rng = np.random.default_rng(seed)
         self.order: list[int] = []
         self.stop_index = self._choose_stop_view()
@@ -126,12 +129,14 @@ class _Loop:
 
     def _one_step(self) -> tuple[float, float]:
         index = self._next_view()
-        coarse = self.step < self.options.coarse_share * self.options.iterations
+        coarse = self.step < self._coarse_steps()
         picture = (self.half if coarse else self.full)[index]
         progress = min(1.0, self.step / self.options.iterations)
         self.splats.set_rates(progress, self.pixel, polishing=self.polishing)
+        # A random colour behind: splats cannot borrow it, they must close the surface themselves.
+        behind = torch.from_numpy(self.rng.random(3, dtype=np.float32)).to(self.device)
         rendered = self.renderer.render(
-            self.splats.gaussians(), picture.camera, self._pose(index), background=None
+            self.splats.gaussians(), picture.camera, self._pose(index), background=behind
         )
         rgb = rendered.rgb * self.corrections.gains(index)
         loss = photometric_loss(rgb, picture.target)
@@ -145,6 +150,9 @@ class _Loop:
         with torch.no_grad():
             error = (rgb - picture.target.rgb).square().mean()
         return float(loss.detach()), -10 * math.log10(max(float(error), 1e-10))
+
+    def _coarse_steps(self) -> int:
+        return round(self.options.coarse_share * self.options.iterations)
 
     def _pose(self, index: int) -> Tensor:
         pose = self.corrections.cam_from_world(index)
@@ -163,6 +171,8 @@ class _Loop:
             self.splats.decay_and_prune(PRUNE_EVERY / self.options.iterations)
         stop_psnr = None
         look = self.step % self.options.stop_every == 0 or self.step == self.end
+        if self.step == self._coarse_steps():  # what coarse pictures taught is no yardstick
+            self.best_psnr, self.best_step, self.best = -math.inf, self.step, None
         if self.stop_index is not None and look and not self.polishing:
             stop_psnr = self._stop_view_psnr()
             if stop_psnr > self.best_psnr + 0.01:
@@ -188,7 +198,9 @@ class _Loop:
         """PSNR of the stop view, its gain solved in closed form, its pose as given."""
         picture = self.full[self.stop_index]
         pose = self.corrections.cam_from_world(self.stop_index)
-        rgb = self.renderer.render(self.splats.gaussians(), picture.camera, pose).rgb
+        rgb = self.renderer.render(
+            self.splats.gaussians(), picture.camera, pose, background=self.background
+        ).rgb
         photo = picture.target.rgb
         gain = (rgb * photo).sum((0, 1)) / (rgb * rgb).sum((0, 1)).clamp_min(1e-8)
         return -10 * math.log10(max(float((rgb * gain - photo).square().mean()), 1e-10))
@@ -238,7 +250,8 @@ class _Loop:
             gains = torch.stack([self.corrections.gains(i) for i in range(len(views))])
         stop = None if self.stop_index is None else self.views[self.stop_index].name
         gaussians = self.splats.gaussians().detached().to("cpu")
-        return Fitted(gaussians, views, gains.cpu().numpy(), self.history, stop)
+        background = self.background.cpu().numpy()
+        return Fitted(gaussians, views, gains.cpu().numpy(), background, self.history, stop)
 
 
 def median_depths(means: Tensor, views: tuple[View, ...]) -> Tensor:
