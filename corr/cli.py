@@ -56,6 +56,12 @@ def _run_hydra(job: str, command: Command) -> None:
     from omegaconf import DictConfig, OmegaConf
 
     command.register()
+    conf = shared_dir() / "conf"
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        from corr.help import help_text
+
+        print(help_text(conf, command.config, [a for a in sys.argv[1:] if "=" in a]))
+        return
 
     def task(config: DictConfig) -> None:
         missing = sorted(OmegaConf.missing_keys(config))
@@ -76,8 +82,8 @@ def _run_hydra(job: str, command: Command) -> None:
         except KeyboardInterrupt:
             raise SystemExit(_say(job, "interrupted; the same command continues", 130)) from None
 
-    conf = str(shared_dir() / "conf")
-    hydra.main(version_base="1.3", config_path=conf, config_name=command.config)(task)()
+    decorate = hydra.main(version_base="1.3", config_path=str(conf), config_name=command.config)
+    decorate(task)()
 
 
 def _say(job: str, message: str, code: int = 1) -> int:

@@ -154,14 +154,14 @@ def refine_pose(
     Gains per channel are fitted along, so that brightness does not pull the pose; they are not
     applied to what is scored. Returns the view and the size of the correction, pixels.
     """
-    corrections = CameraCorrections(
-        (view,), median_depths(gaussians.means, (view,)), torch.zeros(1, 3)
-    )
-    frozen = gaussians.detached()
-    rgb = torch.from_numpy(photo.astype(np.float32))
-    target = Target(rgb, torch.from_numpy(mask.astype(np.float32)))
-    behind = torch.tensor(background, dtype=torch.float32)
-    gains = torch.zeros(3, requires_grad=True)
+    device = "cuda" if renderer.name == "cuda" else "cpu"
+    depths = median_depths(gaussians.means, (view,)).to(device)
+    corrections = CameraCorrections((view,), depths, torch.zeros(1, 3))
+    frozen = gaussians.detached().to(device)
+    rgb = torch.from_numpy(photo.astype(np.float32)).to(device)
+    target = Target(rgb, torch.from_numpy(mask.astype(np.float32)).to(device))
+    behind = torch.tensor(background, dtype=torch.float32, device=device)
+    gains = torch.zeros(3, requires_grad=True, device=device)
     adam = torch.optim.Adam(
         [
             {"params": [corrections.twist_px], "lr": REFINE_PX},
