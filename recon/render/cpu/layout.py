@@ -4,7 +4,7 @@ import math
 
 from recon.render.base import ALPHA_MIN
 
-TILE = 16  # pixels along a tile's side
+TILE = 16  # pixels along a tile's side, a multiple of the eight vector lanes
 CHUNK = 512  # splats per parallel work item; fixed, so sums do not depend on the thread count
 
 # One projected splat is one cache line: 16 float32.
@@ -14,8 +14,7 @@ COLUMNS = 16
 U, V, A, SHEAR, E, K = 0, 1, 2, 3, 4, 5
 RED, GREEN, BLUE, Z = 6, 7, 8, 9
 X0, Y0, X1, Y1 = 10, 11, 12, 13  # inclusive pixel box, inside the picture
-INV_A = 14
-RADIUS = 15
+RADIUS = 14
 
 # One gradient row of a (tile, splat) pair: sums over its pixels, v = alpha dL/dalpha, x means s.
 SUMS = 10

@@ -74,19 +74,28 @@ def column(cam, J, scale, m0, m1, m2):
 
 
 @kernel()
-def covariance(cam, J, log_scales, quats, i):
-    """Blurred 2-D covariance J W S W^T J^T + blur as xx, xy, yy.
+def axes(cam, J, log_scales, quats, i):
+    """Rotation and 1 / |q| (10), scales (3), and the three columns of W R S and J W R S."""
+    R = rotation(quats, i)
+    s0, s1, s2 = math.exp(log_scales[i, 0]), math.exp(log_scales[i, 1]), math.exp(log_scales[i, 2])
+    return (
+        R,
+        (s0, s1, s2),
+        column(cam, J, s0, R[0], R[3], R[6]),
+        column(cam, J, s1, R[1], R[4], R[7]),
+        column(cam, J, s2, R[2], R[5], R[8]),
+    )
+
+
+@kernel()
+def covariance(a, b, c):
+    """Blurred 2-D covariance J W S W^T J^T + blur from the columns: xx, xy, yy.
 
     Source: Zwicker et al., "EWA splatting", TVCG 2002, equations 23-31.
     """
-    R = rotation(quats, i)
-    s0, s1, s2 = math.exp(log_scales[i, 0]), math.exp(log_scales[i, 1]), math.exp(log_scales[i, 2])
-    _, _, _, a0, b0 = column(cam, J, s0, R[0], R[3], R[6])
-    _, _, _, a1, b1 = column(cam, J, s1, R[1], R[4], R[7])
-    _, _, _, a2, b2 = column(cam, J, s2, R[2], R[5], R[8])
-    xx = a0 * a0 + a1 * a1 + a2 * a2 + BLUR_PX2
-    yy = b0 * b0 + b1 * b1 + b2 * b2 + BLUR_PX2
-    return xx, a0 * b0 + a1 * b1 + a2 * b2, yy
+    xx = a[3] * a[3] + b[3] * b[3] + c[3] * c[3] + BLUR_PX2
+    yy = a[4] * a[4] + b[4] * b[4] + c[4] * c[4] + BLUR_PX2
+    return xx, a[3] * a[4] + b[3] * b[4] + c[3] * c[4], yy
 
 
 @kernel()
@@ -126,7 +135,8 @@ def _project_one(i, cam, means, log_scales, quats, logits, sh, degree, Y, row):
     if not (z >= NEAR and opacity >= ALPHA_MIN):
         return 0
     u, v = cam[FX] * x / z + cam[CX], cam[FY] * y / z + cam[CY]
-    xx, xy, yy = covariance(cam, jacobian(cam, x, y, z), log_scales, quats, i)
+    _, _, c0, c1, c2 = axes(cam, jacobian(cam, x, y, z), log_scales, quats, i)
+    xx, xy, yy = covariance(c0, c1, c2)
     inv_y = 1 / yy
     across = xx - xy * xy * inv_y  # variance along x at fixed y
     if not (across > 0 and xx + yy < VARIANCE_MAX_PX2 and math.isfinite(u + v + z)):
@@ -144,8 +154,7 @@ def _project_one(i, cam, means, log_scales, quats, logits, sh, degree, Y, row):
     row[3], row[4], row[5] = -xy * inv_y, 0.5 * LOG2E * inv_y, LOG2E * math.log(opacity)
     row[6], row[7], row[8], row[9] = max(red, 0.0), max(green, 0.0), max(blue, 0.0), z
     row[10], row[11], row[12], row[13] = x0, y0, x1, y1
-    row[14] = across / (0.5 * LOG2E)
-    row[15] = max(rx, ry)
+    row[14] = max(rx, ry)
     tiles_x = int(x1) // TILE - int(x0) // TILE + 1
     return tiles_x * (int(y1) // TILE - int(y0) // TILE + 1)
 

@@ -36,11 +36,10 @@ from recon.render.cpu.layout import (
     VYY,
 )
 from recon.render.cpu.project import (
+    axes,
     colour,
-    column,
     covariance,
     jacobian,
-    rotation,
     to_camera,
     view_direction,
 )
@@ -85,14 +84,13 @@ def _footprint(xx, xy, yy, g):
 
 
 @kernel()
-def _axis(cam, J, scale, m0, m1, m2, d_xx, d_xy, d_yy, pose):
-    """Back through one column of J W R S: gradients of the scaled world axis and of J."""
-    n0, n1, n2, p0, p1 = column(cam, J, scale, m0, m1, m2)
-    d0, d1 = 2 * d_xx * p0 + d_xy * p1, d_xy * p0 + 2 * d_yy * p1
+def _axis(cam, J, n, m0, m1, m2, d_xx, d_xy, d_yy, pose):
+    """Back through one column n of J W R S: gradients of the scaled world axis and of J."""
+    d0, d1 = 2 * d_xx * n[3] + d_xy * n[4], d_xy * n[3] + 2 * d_yy * n[4]
     e0, e1, e2 = J[0] * d0, J[2] * d1, J[1] * d0 + J[3] * d1
-    _add_outer(pose, e0, e1, e2, scale * m0, scale * m1, scale * m2)
+    _add_outer(pose, e0, e1, e2, m0, m1, m2)
     g0, g1, g2 = _to_world(cam, e0, e1, e2)
-    return g0, g1, g2, d0 * n0, d0 * n2, d1 * n1, d1 * n2
+    return g0, g1, g2, d0 * n[0], d0 * n[2], d1 * n[1], d1 * n[2]
 
 
 @kernel()
@@ -109,13 +107,12 @@ def _quaternion(quats, i, s, g, d_quats):
 
 
 @kernel()
-def _shape(i, cam, J, log_scales, quats, d_xx, d_xy, d_yy, pose, d_log_scales, d_quats):
+def _shape(i, cam, J, frame, quats, d_xx, d_xy, d_yy, pose, d_log_scales, d_quats):
     """Gradients of scales and quaternion; returns those of J00, J02, J11, J12."""
-    R = rotation(quats, i)
-    s0, s1, s2 = math.exp(log_scales[i, 0]), math.exp(log_scales[i, 1]), math.exp(log_scales[i, 2])
-    a = _axis(cam, J, s0, R[0], R[3], R[6], d_xx, d_xy, d_yy, pose)
-    b = _axis(cam, J, s1, R[1], R[4], R[7], d_xx, d_xy, d_yy, pose)
-    c = _axis(cam, J, s2, R[2], R[5], R[8], d_xx, d_xy, d_yy, pose)
+    R, (s0, s1, s2), n0, n1, n2 = frame
+    a = _axis(cam, J, n0, s0 * R[0], s0 * R[3], s0 * R[6], d_xx, d_xy, d_yy, pose)
+    b = _axis(cam, J, n1, s1 * R[1], s1 * R[4], s1 * R[7], d_xx, d_xy, d_yy, pose)
+    c = _axis(cam, J, n2, s2 * R[2], s2 * R[5], s2 * R[8], d_xx, d_xy, d_yy, pose)
     d_log_scales[i, 0] = s0 * (a[0] * R[0] + a[1] * R[3] + a[2] * R[6])
     d_log_scales[i, 1] = s1 * (b[0] * R[1] + b[1] * R[4] + b[2] * R[7])
     d_log_scales[i, 2] = s2 * (c[0] * R[2] + c[1] * R[5] + c[2] * R[8])
@@ -172,9 +169,10 @@ def _one(
     x, y, z = to_camera(cam, mx, my, mz)
     x, y, z = x + cam[TRANS], y + cam[TRANS + 1], z + cam[TRANS + 2]
     J = jacobian(cam, x, y, z)
-    xx, xy, yy = covariance(cam, J, log_scales, quats, i)
+    frame = axes(cam, J, log_scales, quats, i)
+    xx, xy, yy = covariance(frame[2], frame[3], frame[4])
     d_u, d_v, d_xx, d_xy, d_yy = _footprint(xx, xy, yy, g)
-    d_J = _shape(i, cam, J, log_scales, quats, d_xx, d_xy, d_yy, pose, d_log_scales, d_quats)
+    d_J = _shape(i, cam, J, frame, quats, d_xx, d_xy, d_yy, pose, d_log_scales, d_quats)
     d_x, d_y, d_z = _centre(cam, x, y, z, d_u, d_v, d_J[0], d_J[1], d_J[2], d_J[3])
     d_z += g[D_Z]
     _add_outer(pose, d_x, d_y, d_z, mx, my, mz)

@@ -7,8 +7,6 @@ picture have T = 0: whatever is blended into them has weight zero.
 Source: Kerbl et al., "3D Gaussian splatting", SIGGRAPH 2023, equations 2-3.
 """
 
-import math
-
 import numpy as np
 from numba import prange
 
@@ -17,7 +15,6 @@ from recon.render.cpu.jit import kernel
 from recon.render.cpu.layout import (
     BLUE,
     GREEN,
-    INV_A,
     LOG2_CUT,
     RED,
     SHEAR,
@@ -53,21 +50,6 @@ CHECK_EVERY = 16  # splats between two looks at whether the tile is finished
 
 
 @kernel()
-def row_window(row, dy, left, right):
-    """First and last pixel of a picture row that the splat's ellipse can reach.
-
-    Where A s^2 + E dy^2 <= K - log2(1/255), widened by a hundredth of a pixel. Columns
-    count from the box's left side; `left` and `right` limit them.
-    """
-    room = row[K] - np.float32(LOG2_CUT) - row[E] * dy * dy
-    half = math.sqrt(max(room * row[INV_A], np.float32(0)))
-    half = half * np.float32(1.0001) + np.float32(0.01)
-    middle = row[U] - row[SHEAR] * dy
-    first = int(max(left, middle - half) + np.float32(0.999))  # left >= 0: truncation is a ceiling
-    return first, int(min(right, middle + half))
-
-
-@kernel()
 def _finished(planes):
     """Is no pixel of the tile brighter than T_MIN any more?"""
     largest = load(planes, 0)
@@ -95,6 +77,19 @@ def _blend_row(planes, at, s, base, a, red, green, blue, z, number):
 
 
 @kernel()
+def windows(left, right, tile_left):
+    """First column and last admissible start of the eight-pixel windows of a splat's rows.
+
+    Up to eight columns take one window wherever they start, more take the tile's whole row.
+    Solving the ellipse for each row's own columns blends fewer pixels and is slower: the varying
+    number of windows defeats branch prediction.
+    """
+    if right - left < LANES:
+        return left, left
+    return tile_left, tile_left + TILE - 1
+
+
+@kernel()
 def _blend_splat(planes, row, tile_left, tile_top, number):
     """Blend one splat into the tile's planes."""
     x0, y0 = int(row[X0]), int(row[Y0])
@@ -102,20 +97,17 @@ def _blend_splat(planes, row, tile_left, tile_top, number):
     top, bottom = max(y0, tile_top), min(int(row[Y1]), tile_top + TILE - 1)
     a, number8 = fill(row[A]), fill(np.float32(number))
     red, green, blue, z = fill(row[RED]), fill(row[GREEN]), fill(row[BLUE]), fill(row[Z])
-    narrow = right - left < LANES
+    first, end = windows(left, right, tile_left)
     for y in range(top, bottom + 1):
         dy = np.float32(y - y0) - row[V]
         base = fill(row[K] - row[E] * dy * dy)
         shift = row[SHEAR] * dy - row[U]
         line = (y - tile_top) * STRIDE - tile_left
-        if narrow:
-            s = lane_numbers() + fill(np.float32(left - x0) + shift)
-            _blend_row(planes, line + left, s, base, a, red, green, blue, z, number8)
-            continue
-        first, last = row_window(row, dy, np.float32(left - x0), np.float32(right - x0))
-        for x in range(first + x0, last + x0 + 1, LANES):
+        x = first
+        while x <= end:
             s = lane_numbers() + fill(np.float32(x - x0) + shift)
             _blend_row(planes, line + x, s, base, a, red, green, blue, z, number8)
+            x += LANES
 
 
 @kernel()

@@ -32,7 +32,7 @@ from recon.render.cpu.layout import (
     V,
     Z,
 )
-from recon.render.cpu.raster import PLANE, STRIDE, row_window
+from recon.render.cpu.raster import PLANE, STRIDE, windows
 from recon.render.cpu.simd import (
     LANES,
     exp2,
@@ -42,6 +42,7 @@ from recon.render.cpu.simd import (
     load,
     minimum,
     store,
+    sum_eight,
     sum_lanes,
     where_ge,
 )
@@ -89,18 +90,17 @@ def _splat_sums(planes, row, tile_left, tile_top, number, sums):
     cap = fill(np.float32(ALPHA_MAX))
     v1, vx, vy, vxx, vxy, vyy = zero, zero, zero, zero, zero, zero
     d_red, d_green, d_blue, d_z = zero, zero, zero, zero
-    narrow = right - left < LANES
-    first, end = left, right
+    first, end = windows(left, right, tile_left)
     for y in range(top, bottom + 1):
         dy = np.float32(y - y0) - row[V]
-        if not narrow:
-            first, end = row_window(row, dy, np.float32(left - x0), np.float32(right - x0))
-            first, end = first + x0, end + x0
         base, dy8 = fill(row[K] - row[E] * dy * dy), fill(dy)
         shift = row[SHEAR] * dy - row[U]
-        for x in range(first, end + 1, LANES):
+        line = (y - tile_top) * STRIDE - tile_left
+        x = first
+        while x <= end:
             s = lane_numbers() + fill(np.float32(x - x0) + shift)
-            at = (y - tile_top) * STRIDE + x - tile_left
+            at = line + x
+            x += LANES
             power = base - a * s * s
             full = where_ge(power, cut, exp2(power), zero)
             full = where_ge(load(planes, at + PLANE), number8, full, zero)
@@ -122,9 +122,7 @@ def _splat_sums(planes, row, tile_left, tile_top, number, sums):
             v1, vx, vy = v1 + value, vx + value_x, vy + value_y
             vxx = fma(value_x, s, vxx)
             vxy, vyy = fma(value_x, dy8, vxy), fma(value_y, dy8, vyy)
-    sums[0], sums[1], sums[2] = sum_lanes(v1), sum_lanes(vx), sum_lanes(vy)
-    sums[3], sums[4], sums[5] = sum_lanes(vxx), sum_lanes(vxy), sum_lanes(vyy)
-    sums[6], sums[7] = sum_lanes(d_red), sum_lanes(d_green)
+    store(sums, 0, sum_eight(v1, vx, vy, vxx, vxy, vyy, d_red, d_green))
     sums[8], sums[9] = sum_lanes(d_blue), sum_lanes(d_z)
 
 

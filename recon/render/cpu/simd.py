@@ -213,6 +213,27 @@ def sum_lanes(typingctx, a):
 
 
 @intrinsic
+def sum_eight(typingctx, a, b, c, d, e, f, g, h):
+    """Lane i of the result is the sum of the lanes of argument i: a transpose and add tree."""
+
+    def codegen(context, builder, sig, args):
+        def fold(x, y, low):
+            first = ir.Constant(_INT, [*low, *(8 + i for i in low)])
+            high = [i for i in range(LANES) if i not in low]
+            second = ir.Constant(_INT, [*high, *(8 + i for i in high)])
+            return builder.fadd(
+                builder.shuffle_vector(x, y, first), builder.shuffle_vector(x, y, second)
+            )
+
+        vectors = list(args)
+        for low in ([0, 1, 2, 3], [0, 1, 4, 5], [0, 2, 4, 6]):
+            vectors = [fold(vectors[i], vectors[i + 1], low) for i in range(0, len(vectors), 2)]
+        return vectors[0]
+
+    return float8(*[float8] * 8), codegen
+
+
+@intrinsic
 def max_lanes(typingctx, a):
     """Largest lane."""
 
