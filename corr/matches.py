@@ -1,8 +1,8 @@
 """Matches between two photos: coordinates first, registry indices where a matcher has them."""
 
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -75,7 +75,7 @@ class Matches:
             },
         )
 
-    def save(self, path: Path | BinaryIO) -> None:
+    def save(self, path: Path | BytesIO) -> None:
         """Write an `.npz` with float64 positions and int64 ids."""
         values = {k: v for k in _PER_MATCH if (v := getattr(self, k)) is not None}
         np.savez(path, grid_px=np.array([self.grid_a_px, self.grid_b_px]), **values)

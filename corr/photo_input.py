@@ -233,9 +233,7 @@ def _thumbnail(
     return small, _resize_mask(usable.astype(np.uint8) * 255, size)
 
 
-def _no_use(
-    grey: Float[np.ndarray, "h w"], usable: Bool[np.ndarray, "h w"] | None
-) -> str | None:
+def _no_use(grey: Float[np.ndarray, "h w"], usable: Bool[np.ndarray, "h w"] | None) -> str | None:
     """Reason to leave a photo out by its looks alone: nothing in it could be matched."""
     edge = np.zeros(grey.shape, dtype=bool)
     edge[:, 1:] |= np.abs(np.diff(grey, axis=1)) > EDGE_LEVELS

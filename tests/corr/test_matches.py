@@ -50,7 +50,7 @@ def test_selection_picks_every_field(keep):
 def test_fields_of_different_length_are_refused(extra):
     n = 1 if extra else 2
     # With shape checks on (pytest's options) those speak first.
-    with pytest.raises((ValueError, TypeError), match="same length|Type-check error"):
+    with pytest.raises((ValueError, TypeError), match=r"same length|Type-check error"):
         Matches(np.zeros((1, 2)), np.zeros((n, 2)), np.zeros(1), **extra)
 
 

@@ -141,7 +141,9 @@ def test_working_copy_has_an_exact_coordinate_map(scene, prepare, texture, size)
     assert image.load().shape == (image.work_height, image.work_width, 3)
     uv = np.random.default_rng(0).uniform([0, 0], size, (50, 2))
     assert np.allclose(image.to_original(image.to_work(uv)), uv, atol=1e-6)
-    assert np.allclose(image.to_work(np.array([size], float)), [[image.work_width, image.work_height]])
+    assert np.allclose(
+        image.to_work(np.array([size], float)), [[image.work_width, image.work_height]]
+    )
 
 
 def test_downscaling_keeps_places(scene, prepare):
@@ -328,7 +330,7 @@ def test_unknown_name_is_refused_with_the_names_there_are(prepare):
 
 
 def test_missing_masks_are_refused(prepare, tmp_path):
-    with pytest.raises(UserError, match="masks folder .* does not exist"):
+    with pytest.raises(UserError, match=r"masks folder .* does not exist"):
         prepare(masks=tmp_path / "masks")
     (tmp_path / "masks").mkdir()
     with pytest.raises(UserError, match=r"no mask in .* fits.* named photo0\.png or photo0\.png\."):

