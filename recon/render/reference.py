@@ -118,9 +118,9 @@ def _composite(splats: _Splats2D, camera: Camera, background: Tensor) -> tuple[T
     T_i = prod_{j<i} (1 - alpha_j); a splat counts while T_i >= T_MIN.
     Source: Kerbl et al., "3D Gaussian splatting", SIGGRAPH 2023, equations 2-3.
     """
-    kind = {"dtype": splats.z.dtype}
-    xs = torch.arange(camera.width, **kind) + 0.5
-    ys = torch.arange(camera.height, **kind) + 0.5
+    dtype = splats.z.dtype
+    xs = torch.arange(camera.width, dtype=dtype) + 0.5
+    ys = torch.arange(camera.height, dtype=dtype) + 0.5
     dy, dx = torch.meshgrid(ys, xs, indexing="ij")
     dx = dx.reshape(1, -1) - splats.u[:, None]
     dy = dy.reshape(1, -1) - splats.v[:, None]

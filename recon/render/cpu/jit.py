@@ -30,7 +30,7 @@ def kernel(*, parallel: bool = False) -> Callable[[Callable], Any]:
     """
 
     def decorate(function: Callable) -> Any:
-        dispatcher = njit(cache=True, parallel=parallel, nogil=True, error_model="numpy")(function)
+        dispatcher: Any = njit(cache=True, parallel=parallel, nogil=True, error_model="numpy")(function)
         dispatcher._cache._cache_file._source_stamp = _STAMP
         return dispatcher
 

@@ -1,3 +1,9 @@
+import os
+
+# Spinning OpenMP workers make every small parallel region slow on a busy machine; read by the
+# OpenMP library when torch loads it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numba
 import pytest
 
