@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from corr.geometry import Rigid3
 from recon.poses.lens import Lens
 from recon.poses.link import Linked
+from recon.poses.triangulate import split_tracks, triangulate_tracks
 
 if TYPE_CHECKING:
     import pycolmap
 
 log = logging.getLogger(__name__)
 MIN_DEPTH = 1e-6
+MAX_PARTS = 2  # points that one linked track may fall into
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,57 +110,46 @@ class Bundle:
         return replace(self, poses=poses, active=self.active & (self.tracks.photo != photo))
 
 
-def from_model(
-    model: "pycolmap.Reconstruction",
-    tracks: Linked,
-    lens_of: Mapping[int, int],
-    lenses: tuple[Lens, ...],
+def retriangulate(
+    bundle: Bundle, tracks: Linked, *, max_error_px: float, min_angle_deg: float
 ) -> Bundle:
-    """What the mapper found, on our own observation table.
-
-    A track that the mapper split into several points becomes several tracks; observations that it
-    left out follow the largest part and are tested again later.
-    """
-    rows_of: dict[int, Int[np.ndarray, " n"]] = {}
-    poses = {}
-    for image_id in sorted(model.reg_image_ids()):
-        photo = image_id - 1
-        poses[photo] = Rigid3.from_matrix(model.images[image_id].cam_from_world().matrix())
-        rows_of[photo] = np.flatnonzero(tracks.photo == photo)
-    point_of = np.full(len(tracks.track), -1, dtype=np.int64)
-    xyz = np.zeros((model.num_points3D(), 3))
-    for index, number in enumerate(sorted(model.point3D_ids())):
-        point = model.points3D[number]
-        xyz[index] = point.xyz
-        for element in point.track.elements:
-            point_of[rows_of[element.image_id - 1][element.point2D_idx]] = index
-    # Unassigned observations: to the point with most observations of their track.
-    assigned = point_of >= 0
-    pairs, count = np.unique(
-        np.stack([tracks.track[assigned], point_of[assigned]], -1), axis=0, return_counts=True
-    )
-    main = np.full(tracks.num_tracks, -1, dtype=np.int64)
-    order = np.argsort(count, kind="stable")
-    main[pairs[order, 0]] = pairs[order, 1]
-    point_of = np.where(assigned, point_of, main[tracks.track])
-    keep = np.flatnonzero(point_of >= 0)
-    keep = keep[np.lexsort((tracks.photo[keep], point_of[keep]))]
-    # One observation per photo and point: a second one is of another part of a split track.
-    keep = keep[_first_of_each(point_of[keep], tracks.photo[keep])]
+    """Points of all tracks from the bundle's cameras; a track that disagrees is split in parts."""
+    tables, points, active = [], [], []
+    rest = tracks
+    for _ in range(MAX_PARTS):
+        if not rest.num_tracks:
+            break
+        xy, focal = np.zeros((len(rest.track), 2)), np.ones(len(rest.track))
+        for photo in bundle.poses:
+            rows = np.flatnonzero(rest.photo == photo)
+            xy[rows] = bundle.lens(photo).undistort(rest.uv[rows])
+            focal[rows] = bundle.lens(photo).focal_px
+        found = triangulate_tracks(
+            rest, xy, focal, bundle.poses,
+            max_error_px=max_error_px, min_angle_deg=min_angle_deg,
+        )  # fmt: skip
+        has_point = np.bincount(rest.track[found.fits], minlength=rest.num_tracks) > 0
+        keep = has_point[rest.track]
+        _, track = np.unique(rest.track[keep], return_inverse=True)
+        tables.append((track, rest.photo[keep], rest.uv[keep]))
+        points.append(found.xyz[has_point])
+        active.append(found.fits[keep])
+        rest, _ = split_tracks(rest, found.fits)
+    first = np.cumsum([0, *map(len, points)])
     table = Linked(
-        point_of[keep], tracks.photo[keep], tracks.uv[keep], tracks.reference[keep], tracks.cut
+        np.concatenate(
+            [t[0] + n for t, n in zip(tables, first, strict=False)] or [np.zeros(0, int)]
+        ),
+        np.concatenate([t[1] for t in tables] or [np.zeros(0, int)]),
+        np.concatenate([t[2] for t in tables] or [np.zeros((0, 2))]),
+        tracks.cut,
     )
-    new = tuple(
-        lens.with_params(model.cameras[number].params) if number in model.cameras else lens
-        for number, lens in enumerate(lenses, 1)
+    return replace(
+        bundle,
+        xyz=np.concatenate([*points, np.zeros((0, 3))]),
+        tracks=table,
+        active=np.concatenate([*active, np.zeros(0, dtype=bool)]),
     )
-    return Bundle(poses, new, lens_of, xyz, table, assigned[keep])
-
-
-def _first_of_each(point: np.ndarray, photo: np.ndarray) -> Bool[np.ndarray, " m"]:
-    first = np.ones(len(point), dtype=bool)
-    first[1:] = (np.diff(point) != 0) | (np.diff(photo) != 0)
-    return first
 
 
 def adjust(

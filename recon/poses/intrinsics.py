@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +15,8 @@ from recon.poses.two_view import Verification, ransac_options
 log = logging.getLogger(__name__)
 FALLBACK = 1.2  # x longer side: COLMAP's guess, about 45 degrees of view
 CANDIDATES = np.geomspace(0.5, 3.0, 19)  # x longer side
-VOTERS = 8  # pairs that vote
+VOTERS, VOTES = 14, 500  # pairs that vote, and matches of each
+CLEAR = 0.97  # of the cost at both ends of the range: a minimum below this share is one
 SAME_PRIOR = 0.03  # EXIF focal lengths this close (relative) are one camera
 
 
@@ -26,6 +27,16 @@ class Group:
     photos: tuple[int, ...]
     lens: Lens  # working pixels
     trusted: bool  # the focal length was given or read from EXIF
+    voted: bool = False  # the pairs agree on the focal length
+
+    @property
+    def known(self) -> bool:
+        """True when the focal length is good enough to hold it while photos are added."""
+        return self.trusted or self.voted
+
+    def with_focal(self, focal_px: float) -> "Group":
+        """The same group with another guess, working pixels."""
+        return replace(self, lens=replace(self.lens, focal_px=focal_px))
 
 
 def scale_of(image: Image) -> float:
@@ -83,8 +94,8 @@ def vote_focal(
 
     One pair often says nothing about the focal length (both axes meet at one point, as when
     walking around an object); so every candidate is tried on all voting pairs and the candidate
-    with the least truncated Sampson error in total wins. Without a clear minimum the fallback
-    of 1.2 x the longer side stays.
+    with the least truncated Sampson error in total wins. Without a clear minimum the group stays
+    as it is.
     """
     import poselib
 
@@ -99,23 +110,21 @@ def vote_focal(
             _, info = poselib.estimate_fundamental(uv_a, uv_b, ransac_options(how), {})
             keep = np.array(info["inliers"], dtype=bool)
             if keep.sum() >= max(30, how.min_inliers):
-                pairs.append((int(keep.sum()), uv_a[keep], uv_b[keep]))
-    if not pairs:
-        return group
-    pairs = sorted(pairs, key=lambda p: -p[0])[:VOTERS]
+                pairs.append((int(keep.sum()), uv_a[keep][:VOTES], uv_b[keep][:VOTES]))
     side = max(group.lens.width, group.lens.height)
+    pairs = sorted(pairs, key=lambda p: -p[0])[:VOTERS]
     cost = np.array([sum(_cost(f * side, a, b, how) for _, a, b in pairs) for f in CANDIDATES])
-    focal = _minimum(cost) * side
-    log.info("focal length: %.0f working px by the vote of %d pairs", focal, len(pairs))
-    lens = Lens.centred(group.lens.width, group.lens.height, focal)
-    return Group(group.photos, lens, trusted=False)
-
-
-def _minimum(cost: Float[np.ndarray, " c"]) -> float:
-    """Candidate of least cost, refined by a parabola in log focal; the fallback when flat."""
     best = int(np.argmin(cost))
-    if cost.max() - cost.min() < 0.02 * cost.max() or best in (0, len(cost) - 1):
-        return FALLBACK
+    if not pairs or cost[best] > CLEAR * min(cost[0], cost[-1]):
+        log.info("focal length: %d pairs do not tell it", len(pairs))
+        return group
+    focal = _minimum(cost, best) * side
+    log.info("focal length: %.0f working px by the vote of %d pairs", focal, len(pairs))
+    return replace(group.with_focal(focal), voted=True)
+
+
+def _minimum(cost: Float[np.ndarray, " c"], best: int) -> float:
+    """Candidate of least cost, refined by a parabola in log focal."""
     left, middle, right = cost[best - 1 : best + 2]
     shift = 0.5 * (left - right) / max(left - 2 * middle + right, 1e-12)
     step = np.log(CANDIDATES[1] / CANDIDATES[0])

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from corr.matches import Matches
+from recon.poses.lens import Lens
 from recon.poses.two_view import TwoView
 
 log = logging.getLogger(__name__)
@@ -20,15 +21,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Linked:
-    """Tracks as a packed table, sorted by track then photo; working pixels.
-
-    `reference` marks the observation of each track that the others were measured against.
-    """
+    """Tracks as a packed table, sorted by track then photo; working pixels."""
 
     track: Int[np.ndarray, " m"]
     photo: Int[np.ndarray, " m"]
     uv: Float[np.ndarray, "m 2"]
-    reference: Bool[np.ndarray, " m"]
     cut: int = 0  # matches that contradicted stronger ones
 
     @property
@@ -38,14 +35,14 @@ class Linked:
 
     def with_uv(self, uv: Float[np.ndarray, "m 2"]) -> "Linked":
         """The same tracks with other positions."""
-        return Linked(self.track, self.photo, uv, self.reference, self.cut)
+        return Linked(self.track, self.photo, uv, self.cut)
 
     def select(self, keep: Bool[np.ndarray, " m"]) -> "Linked":
         """Some observations; tracks with fewer than two of them vanish, the rest is renumbered."""
         count = np.bincount(self.track[keep], minlength=self.num_tracks)
         keep = keep & (count >= 2)[self.track]
         _, track = np.unique(self.track[keep], return_inverse=True)
-        return Linked(track, self.photo[keep], self.uv[keep], self.reference[keep], self.cut)
+        return Linked(track, self.photo[keep], self.uv[keep], self.cut)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +87,29 @@ def link(
         linked.num_tracks, lengths.mean(), linked.cut, len(kept),
     )  # fmt: skip
     return linked
+
+
+def thin(tracks: Linked, lenses: Sequence[Lens], *, per_cell: int = 3, grid: int = 16) -> Linked:
+    """The longest tracks in every part of every photo: enough to place cameras, quickly.
+
+    Args:
+        tracks: All tracks.
+        lenses: Of every photo, working pixels.
+        per_cell: Tracks kept per cell of a photo.
+        grid: Cells per side of a photo.
+    """
+    length = np.bincount(tracks.track, minlength=tracks.num_tracks)
+    wanted = np.zeros(tracks.num_tracks, dtype=bool)
+    for photo, lens in enumerate(lenses):
+        rows = np.flatnonzero(tracks.photo == photo)
+        size = np.array([lens.width, lens.height])
+        cell = np.floor(tracks.uv[rows] / size * grid).astype(np.int64).clip(0, grid - 1)
+        flat = cell[:, 0] * grid + cell[:, 1]
+        order = np.lexsort((tracks.track[rows], -length[tracks.track[rows]], flat))
+        start = np.searchsorted(flat[order], flat[order])
+        rank = np.arange(len(order)) - start
+        wanted[tracks.track[rows[order[rank < per_cell]]]] = True
+    return tracks.select(wanted[tracks.track])
 
 
 def _edges(
@@ -156,7 +176,7 @@ def _union(edges: _Edges) -> tuple[Int[np.ndarray, " v"], Bool[np.ndarray, " e"]
 
 def _positions(
     edges: _Edges, root: Int[np.ndarray, " v"], kept: Bool[np.ndarray, " e"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One position per node, carried along the strongest edges from the track's reference.
 
     A match (uv_a, uv_b) says that the surroundings of uv_a map to those of uv_b; a point p near
@@ -176,11 +196,9 @@ def _positions(
     used = np.flatnonzero(strength > 0)
     order = used[np.lexsort((used, -strength[used], root[used]))]
     position: dict[int, np.ndarray] = {}
-    is_reference = np.zeros(len(root), dtype=bool)
     for node in order.tolist():  # the strongest node of each track comes first
         if node in position:
             continue
-        is_reference[node] = True
         position[node] = mean[node]
         front = [node]
         while front:
@@ -196,4 +214,4 @@ def _positions(
     nodes = used[np.lexsort((edges.photo_of_node[used], root[used]))]
     _, track = np.unique(root[nodes], return_inverse=True)
     uv = np.array([position[n] for n in nodes.tolist()]).reshape(-1, 2)
-    return track, edges.photo_of_node[nodes], uv, is_reference[nodes]
+    return track, edges.photo_of_node[nodes], uv

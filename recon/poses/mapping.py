@@ -2,14 +2,17 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from corr.geometry import Rigid3
+from recon.poses.bundle import Bundle
 from recon.poses.intrinsics import Group
+from recon.poses.lens import Lens
 from recon.poses.link import Linked
 
 if TYPE_CHECKING:
@@ -17,27 +20,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FEW = 10  # photos up to which two-view tracks count and one model is asked for
-ANGLES_DEG = (16.0, 8.0, 4.0, 2.0)  # least median parallax of the first pair, tried in this order
 
 
-@dataclass(frozen=True, eq=False)
-class Mapped:
-    """A pycolmap model in working pixels; image ids are photo index + 1, points2D the tracks'."""
-
-    model: "pycolmap.Reconstruction"
-    rung: str  # what it took, e.g. `incremental, first pair 8 deg`
-    tried: list[str] = field(default_factory=list)
-
-    @property
-    def support(self) -> tuple[int, int]:
-        """Placed photos, then observations: what decides between two attempts."""
-        return self.model.num_reg_images(), self.model.compute_num_observations()
+def from_model(
+    model: "pycolmap.Reconstruction", lens_of: Mapping[int, int], lenses: tuple[Lens, ...]
+) -> Bundle:
+    """Poses and lenses that the mapper found, as a bundle without points."""
+    poses = {
+        number - 1: Rigid3.from_matrix(model.images[number].cam_from_world().matrix())
+        for number in sorted(model.reg_image_ids())
+    }
+    new = tuple(
+        lens.with_params(model.cameras[number].params) if number in model.cameras else lens
+        for number, lens in enumerate(lenses, 1)
+    )
+    none = np.zeros(0, dtype=np.int64)
+    empty = Linked(none, none, np.zeros((0, 2)))
+    return Bundle(poses, new, lens_of, np.zeros((0, 3)), empty, none.astype(bool))
 
 
 def write_database(
-    path: Path, groups: Sequence[Group], names: Sequence[str], tracks: Linked, min_matches: int
+    path: Path,
+    groups: Sequence[Group],
+    names: Sequence[str],
+    tracks: Linked,
+    pairs: Iterable[tuple[int, int]],
+    *,
+    min_matches: int,
 ) -> None:
-    """A COLMAP database with one key point per observation and all pairs that tracks connect."""
+    """A COLMAP database: one key point per observation; in the given pairs, what tracks connect.
+
+    Of each pair all tracks that see both photos are written, matched directly or through others.
+    COLMAP makes a rig per camera and a frame per image itself as long as none is written.
+    """
     import pycolmap
 
     with pycolmap.Database.open(str(path)) as database:
@@ -50,19 +65,18 @@ def write_database(
             image = pycolmap.Image(name=name, camera_id=camera_of[i], image_id=i + 1)
             database.write_image(image, use_image_id=True)
             database.write_keypoints(i + 1, tracks.uv[rows_of[i]].astype(np.float32))
-        for i in range(len(names)):
-            for j in range(i + 1, len(names)):
-                _, in_i, in_j = np.intersect1d(
-                    tracks.track[rows_of[i]], tracks.track[rows_of[j]], return_indices=True
-                )
-                if len(in_i) < min_matches:
-                    continue
-                pairs = np.stack([in_i, in_j], -1).astype(np.uint32)
-                geometry = pycolmap.TwoViewGeometry()
-                geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
-                geometry.inlier_matches = pairs
-                database.write_matches(i + 1, j + 1, pairs)
-                database.write_two_view_geometry(i + 1, j + 1, geometry)
+        for i, j in pairs:
+            _, in_i, in_j = np.intersect1d(
+                tracks.track[rows_of[i]], tracks.track[rows_of[j]], return_indices=True
+            )
+            if len(in_i) < min_matches:
+                continue
+            matches = np.stack([in_i, in_j], -1).astype(np.uint32)
+            geometry = pycolmap.TwoViewGeometry()
+            geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+            geometry.inlier_matches = matches
+            database.write_matches(i + 1, j + 1, matches)
+            database.write_two_view_geometry(i + 1, j + 1, geometry)
 
 
 def _camera(group: Group, number: int) -> Any:
@@ -115,38 +129,30 @@ def incremental_options(
 
 
 def map_incrementally(
-    database: Path, num_photos: int, seed: int, *, min_inliers: int, refine_focal: bool
-) -> Mapped | None:
-    """Incremental mapping down the ladder of first-pair angles; the best attempt.
-
-    The ladder ends at the first attempt that places every photo.
-    """
+    database: Path,
+    num_photos: int,
+    angle_deg: float,
+    seed: int,
+    *,
+    min_inliers: int,
+    refine_focal: bool,
+) -> "pycolmap.Reconstruction | None":
+    """One run of the incremental mapper; the model with most photos, then observations."""
     import pycolmap
 
-    best: Mapped | None = None
-    tried = []
-    for angle in ANGLES_DEG:
-        pycolmap.set_random_seed(seed)
-        options = incremental_options(
-            num_photos, angle, seed, min_inliers=min_inliers, refine_focal=refine_focal
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            models = pycolmap.incremental_mapping(database, folder, folder, options)
-        rung = f"incremental, first pair >= {angle:g} deg"
-        attempts = [Mapped(model, rung) for model in models.values()]
-        attempt = max(attempts, key=lambda m: m.support, default=None)
-        placed = attempt.support[0] if attempt else 0
-        tried.append(f"{rung}: {placed} of {num_photos} photos")
-        if attempt and (best is None or attempt.support[0] > best.support[0]):
-            best = attempt
-        if placed == num_photos:
-            break
-    log.info("map: %s", "; ".join(tried))
-    return None if best is None else Mapped(best.model, best.rung, tried)
+    pycolmap.set_random_seed(seed)
+    options = incremental_options(
+        num_photos, angle_deg, seed, min_inliers=min_inliers, refine_focal=refine_focal
+    )
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        models = pycolmap.incremental_mapping(database, folder, folder, options)
+    return _largest(models.values())
 
 
-def map_globally(database: Path, num_photos: int, seed: int, *, min_inliers: int) -> Mapped | None:
-    """Global mapping (rotation averaging, then positions): the next rung."""
+def map_globally(
+    database: Path, num_photos: int, seed: int, *, min_inliers: int
+) -> "pycolmap.Reconstruction | None":
+    """The global mapper: rotation averaging, then all positions and points at once."""
     import pycolmap
 
     pycolmap.set_random_seed(seed)
@@ -157,13 +163,32 @@ def map_globally(database: Path, num_photos: int, seed: int, *, min_inliers: int
     o.min_model_size = 2
     o.mapper.num_threads = 1
     o.mapper.random_seed = seed
-    o.mapper.track_min_num_views_per_track = 2 if num_photos <= 4 else 3
+    o.mapper.track_min_num_views_per_track = 2 if num_photos <= FEW else 3
+    o.mapper.global_positioning.min_num_view_per_track = 2 if num_photos <= FEW else 3
     o.mapper.global_positioning.use_gpu = False
     o.mapper.global_positioning.random_seed = seed
+    o.mapper.bundle_adjustment.min_track_length = 2 if num_photos <= FEW else 3
     o.mapper.bundle_adjustment.ceres.use_gpu = False
-    with tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         models = pycolmap.global_mapping(database, folder, folder, o)
-    attempts = [Mapped(model, "global") for model in models.values()]
-    best = max(attempts, key=lambda m: m.support, default=None)
-    log.info("map: global: %d of %d photos", best.support[0] if best else 0, num_photos)
-    return best
+    return _largest(models.values())
+
+
+def _largest(models: "Iterable[pycolmap.Reconstruction]") -> "pycolmap.Reconstruction | None":
+    def support(model: "pycolmap.Reconstruction") -> tuple[int, int]:
+        return model.num_reg_images(), model.compute_num_observations()
+
+    return max(models, key=support, default=None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep COLMAP's own progress lines off the screen; errors still show."""
+    import pycolmap
+
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = max(before, 2)
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before

@@ -2,9 +2,8 @@
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -15,10 +14,6 @@ from recon.scene import Reconstruction
 
 log = logging.getLogger(__name__)
 CAMERAS = ("auto", "pinhole", "radial")
-RADIAL_FROM_PHOTOS = 5  # photos of one camera from which its distortion is estimated
-MIN_OBSERVATIONS = 12  # points that a placed photo must see in the end
-FILTER_PX = (3.0, 2.0, 1.5)  # working pixels, one bundle adjustment each
-MIN_ANGLE_DEG = 1.0  # rays of a point must cross at this angle or more
 
 
 @dataclass
@@ -76,10 +71,12 @@ class PoseSolver:
 
     def place(self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]):
         """Poses, lenses and points in working pixels, and the verified pairs."""
-        from recon.poses.bundle import from_model
+        from recon.poses.evidence import Evidence
         from recon.poses.intrinsics import group_photos, scale_of, vote_focal
-        from recon.poses.link import link
+        from recon.poses.ladder import Ladder
+        from recon.poses.link import link, thin
         from recon.poses.reasons import no_pair_message
+        from recon.poses.refine import Refinement
         from recon.poses.two_view import Verification, verify_pairs
 
         how = Verification(self.max_error_px, self.min_inliers, self.seed)
@@ -88,69 +85,23 @@ class PoseSolver:
         groups = [g if g.trusted else vote_focal(g, matches, scales, how) for g in groups]
         lens_of = {photo: k for k, group in enumerate(groups) for photo in group.photos}
         lenses = tuple(group.lens for group in groups)
-        pairs = verify_pairs(
-            matches, [lenses[lens_of[i]] for i in range(len(images))], scales, how,
-            trusted=all(g.trusted for g in groups),
-        )  # fmt: skip
+        by_photo = [lenses[lens_of[i]] for i in range(len(images))]
+        pairs = verify_pairs(matches, by_photo, scales, how, trusted=all(g.trusted for g in groups))
         names = [image.name for image in images]
         tracks = link(matches, pairs, scales)
-        mapped = self._map(groups, names, tracks) if tracks.num_tracks else None
-        if mapped is None:
+        evidence = Evidence.of(matches, pairs, scales, self.max_error_px)
+        ladder = Ladder(names, self.min_inliers, self.seed, fixed_focal=self.focal_px is not None)
+        rough = ladder.climb(groups, thin(tracks, by_photo), evidence)
+        if rough is None:
             raise UserError(no_pair_message(pairs, names, len(images)))
-        bundle = from_model(mapped.model, tracks, lens_of, lenses)
-        bundle = self.refine(bundle, images)
+        refinement = Refinement(self.camera, fixed_focal=self.focal_px is not None)
+        pictures = {i: images[i].load() for i in sorted(rough.poses)}
+        bundle = refinement.run(rough, tracks, pictures)
+        for photo in evidence.contradicting(bundle):
+            bundle = refinement.without(bundle, photo)
         if len(bundle.poses) < 2:
             raise UserError(no_pair_message(pairs, names, len(images)))
         return bundle, pairs
-
-    def _map(self, groups, names, tracks):
-        from recon.poses.mapping import map_globally, map_incrementally, write_database
-
-        refine_focal = self.focal_px is None and len(names) > 2
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "database.db"
-            write_database(path, groups, names, tracks, self.min_inliers)
-            best = map_incrementally(
-                path, len(names), self.seed,
-                min_inliers=self.min_inliers, refine_focal=refine_focal,
-            )  # fmt: skip
-            if len(names) > 2 and (best is None or best.support[0] < len(names)):
-                other = map_globally(path, len(names), self.seed, min_inliers=self.min_inliers)
-                if other and (best is None or other.support[0] > best.support[0]):
-                    best = other
-        return best
-
-    def refine(self, bundle, images: Sequence[Image]):
-        """Bundle adjustment with ever tighter limits; photos that lose their points go."""
-        from recon.poses.bundle import adjust
-
-        bundle = self._with_models(bundle)
-        refine_focal = self.focal_px is None and len(bundle.poses) > 2
-        radial = any(lens.model != "SIMPLE_PINHOLE" for lens in bundle.lenses)
-        for limit in FILTER_PX:
-            bundle = bundle.filtered(limit, MIN_ANGLE_DEG)
-            while weak := [p for p, n in bundle.observations().items() if n < MIN_OBSERVATIONS]:
-                worst = min(weak, key=lambda p: bundle.observations()[p])
-                bundle = bundle.without(worst).filtered(limit, MIN_ANGLE_DEG)
-            if len(bundle.poses) < 2:
-                return bundle
-            bundle = adjust(bundle, refine_focal=refine_focal, refine_distortion=radial)
-            log.info(
-                "adjust: limit %.1f px, %d observations, %.3f px",
-                limit, bundle.active.sum(), bundle.rms_px,
-            )  # fmt: skip
-        return bundle.filtered(FILTER_PX[-1], MIN_ANGLE_DEG)
-
-    def _with_models(self, bundle):
-        """The lens models that the options and the number of photos ask for."""
-        models = []
-        for number, lens in enumerate(bundle.lenses):
-            count = sum(bundle.lens_of[p] == number for p in bundle.poses)
-            radial = self.camera == "radial" or (
-                self.camera == "auto" and count >= RADIAL_FROM_PHOTOS
-            )
-            models.append(replace(lens, model="RADIAL") if radial and count else lens)
-        return replace(bundle, lenses=tuple(models))
 
     def _reasons(self, bundle, pairs, names) -> dict[str, str]:
         from recon.poses.reasons import reason_for

@@ -1,0 +1,215 @@
+"""Sub-pixel positions of a track's observations by aligning small patches of the photos.
+
+Matchers measure two photos at a time. Once a track is linked and its point known, each of its
+observations can be measured against one and the same reference patch, at full resolution and
+with the local stretch between the two photos taken into account.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from recon.poses.bundle import Bundle
+
+log = logging.getLogger(__name__)
+REMAP_ROWS = 16_000  # OpenCV's remap takes fewer than 2^15 rows at a time
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How patches are aligned; pixels are working pixels."""
+
+    radius_px: int = 7  # patches are 2 radius + 1 wide
+    sigma_px: float = 0.8  # smoothing of both photos
+    steps: int = 8
+    min_similarity: float = 0.75  # normalised cross-correlation of the aligned patches
+    max_shift_px: float = 2.5  # from the start; further is another structure
+
+
+def align_tracks(
+    bundle: Bundle, pictures: Mapping[int, UInt8[np.ndarray, "_h _w 3"]], how: Alignment
+) -> tuple[Float[np.ndarray, "m 2"], Bool[np.ndarray, " m"]]:
+    """Positions of all observations measured against the reference patch of their track.
+
+    Only active observations are moved. The start is where the point's projection says, given
+    where the reference observation lies.
+
+    Args:
+        bundle: Placed photos and points.
+        pictures: Working copies (distorted, as the observations are) by photo.
+        how: Patch size and limits.
+
+    Returns:
+        The positions, and which observations are references or could be aligned to one.
+    """
+    grey = {photo: smoothed(pictures[photo], how.sigma_px) for photo in sorted(bundle.poses)}
+    tracks = bundle.tracks
+    projected = np.zeros_like(tracks.uv)
+    for photo in grey:
+        rows = np.flatnonzero(tracks.photo == photo)
+        projected[rows], _ = bundle.project(photo, bundle.xyz[tracks.track[rows]])
+    reference = reference_rows(bundle)
+    uv = tracks.uv.copy()
+    good = np.zeros(len(uv), dtype=bool)
+    good[reference[reference >= 0]] = True
+    own = reference[tracks.track]
+    for a in grey:
+        for b in grey:
+            rows = np.flatnonzero(bundle.active & (tracks.photo == b) & (own >= 0))
+            rows = rows[tracks.photo[own[rows]] == a]
+            if a == b or not len(rows):
+                continue
+            ref = own[rows]
+            stretch = local_affine(projected[ref], projected[rows])
+            start = projected[rows] + np.einsum(
+                "nij,nj->ni", stretch, tracks.uv[ref] - projected[ref]
+            )
+            at, similarity = align_patches(grey[a], grey[b], tracks.uv[ref], start, stretch, how)
+            ok = similarity >= how.min_similarity
+            uv[rows[ok]], good[rows[ok]] = at[ok], True
+    return uv, good
+
+
+def reference_rows(bundle: Bundle) -> Int[np.ndarray, " p"]:
+    """The observation of each point that the others are measured against; -1 = none active.
+
+    It is the active one seen from most nearly the middle of the viewing directions, so that the
+    patches differ as little as possible.
+    """
+    tracks = bundle.tracks
+    direction = np.zeros((len(tracks.track), 3))
+    for photo, pose in bundle.poses.items():
+        rows = np.flatnonzero(tracks.photo == photo)
+        ray = bundle.xyz[tracks.track[rows]] - pose.centre
+        direction[rows] = ray / np.maximum(np.linalg.norm(ray, axis=-1, keepdims=True), 1e-12)
+    rows = np.flatnonzero(bundle.active)
+    total = np.zeros((len(bundle.xyz), 3))
+    np.add.at(total, tracks.track[rows], direction[rows])
+    central = (direction[rows] * total[tracks.track[rows]]).sum(-1)
+    reference = np.full(len(bundle.xyz), -1, dtype=np.int64)
+    order = rows[np.argsort(central, kind="stable")]
+    reference[tracks.track[order]] = order
+    return reference
+
+
+def smoothed(rgb: UInt8[np.ndarray, "h w 3"], sigma_px: float) -> Float[np.ndarray, "h w"]:
+    """Grey, float32, slightly blurred so that linear interpolation is accurate."""
+    import cv2
+
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return cv2.GaussianBlur(grey, (0, 0), sigma_px)
+
+
+def local_affine(
+    uv_a: Float[np.ndarray, "n 2"], uv_b: Float[np.ndarray, "n 2"], neighbours: int = 12
+) -> Float[np.ndarray, "n 2 2"]:
+    """The stretch b_from_a around each of many corresponding points, from its neighbours.
+
+    Weighted least squares, pulled towards the identity so that few or collinear neighbours do
+    no harm; identity when the fit is implausible (turned over, or stretched more than twofold).
+    """
+    from scipy.spatial import cKDTree
+
+    count = min(neighbours + 1, len(uv_a))
+    identity = np.broadcast_to(np.eye(2), (len(uv_a), 2, 2))
+    if count < 5:
+        return identity.copy()
+    distance, index = cKDTree(uv_a).query(uv_a, k=count)
+    a = uv_a[index] - uv_a[:, None]
+    b = uv_b[index] - uv_b[:, None]
+    scale = np.maximum(distance[:, -1:], 1e-6)
+    weight = np.exp(-0.5 * (distance / (0.5 * scale)) ** 2)
+    for _ in range(2):
+        pull = 0.05 * (weight * distance**2).sum(-1)[:, None, None] * np.eye(2)
+        left = np.einsum("nk,nki,nkj->nij", weight, a, a) + pull
+        right = np.einsum("nk,nki,nkj->nij", weight, b, a) + pull
+        A = right @ np.linalg.inv(left + 1e-9 * np.eye(2))
+        error = np.linalg.norm(b - np.einsum("nij,nkj->nki", A, a), axis=-1)
+        # Neighbours across a depth edge move differently: trust them less.
+        spread = np.median(error, axis=-1, keepdims=True) + 0.5
+        weight = np.exp(-0.5 * (distance / (0.5 * scale)) ** 2) / (1 + (error / spread) ** 2)
+    stretch = np.linalg.svd(A, compute_uv=False)
+    plausible = (np.linalg.det(A) > 0) & (stretch[:, 0] < 2.5) & (stretch[:, 1] > 0.4)
+    return np.where(plausible[:, None, None], A, identity)
+
+
+def align_patches(
+    photo_a: Float[np.ndarray, "h w"],
+    photo_b: Float[np.ndarray, "h2 w2"],
+    uv_a: Float[np.ndarray, "n 2"],
+    uv_b: Float[np.ndarray, "n 2"],
+    b_from_a: Float[np.ndarray, "n 2 2"],
+    how: Alignment,
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
+    """Move `uv_b` until the patch around it looks like the patch around `uv_a`.
+
+    Inverse compositional Gauss-Newton on the shift; the stretch stays, brightness and contrast of
+    every patch are taken out. Returns the positions and the similarity reached (-1 = lost).
+
+    Source: Baker and Matthews, Lucas-Kanade 20 years on, IJCV 2004, section 3.2.
+    """
+    grid = np.arange(-how.radius_px, how.radius_px + 1, dtype=np.float64)
+    offset = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)
+    weight = np.exp(-0.5 * (offset**2).sum(-1) / (0.6 * how.radius_px) ** 2)
+    weight = (weight / weight.sum()).astype(np.float32)
+    template = _normalised(_sample(photo_a, uv_a[:, None] + offset), weight)
+    slope = np.stack(
+        [
+            _sample(photo_a, uv_a[:, None] + offset + 0.5 * step)
+            - _sample(photo_a, uv_a[:, None] + offset - 0.5 * step)
+            for step in np.eye(2)
+        ],
+        -1,
+    )
+    contrast = _contrast(_sample(photo_a, uv_a[:, None] + offset), weight)
+    slope = slope / contrast[:, None, None]
+    slope = slope @ np.linalg.inv(b_from_a)  # per pixel of photo b
+    slope = slope - np.einsum("k,nki->ni", weight, slope)[:, None]
+    # The part that only changes the contrast is explained by the normalisation.
+    slope = (
+        slope - template[..., None] * np.einsum("k,nk,nki->ni", weight, template, slope)[:, None]
+    )
+    H = np.einsum("k,nki,nkj->nij", weight, slope, slope)
+    solvable = np.linalg.det(H) > 1e-8
+    H_inv = np.linalg.inv(np.where(solvable[:, None, None], H, np.eye(2)))
+    place = np.einsum("nij,kj->nki", b_from_a, offset)
+    at = uv_b.copy()
+    for _ in range(how.steps):
+        patch = _normalised(_sample(photo_b, at[:, None] + place), weight)
+        gradient = np.einsum("k,nki,nk->ni", weight, slope, patch - template)
+        step = np.einsum("nij,nj->ni", H_inv, gradient)
+        length = np.linalg.norm(step, axis=-1, keepdims=True)
+        at = at - step * np.minimum(1.0, 1.0 / np.maximum(length, 1e-12))
+    patch = _normalised(_sample(photo_b, at[:, None] + place), weight)
+    similarity = np.einsum("k,nk,nk->n", weight, patch, template)
+    lost = ~solvable | (np.linalg.norm(at - uv_b, axis=-1) > how.max_shift_px)
+    reach = how.radius_px + 2.0
+    for photo, uv in ((photo_a, uv_a), (photo_b, at)):
+        size = np.array(photo.shape[::-1])
+        lost |= ((uv < reach) | (uv > size - reach)).any(-1)
+    return at, np.where(lost, -1.0, similarity)
+
+
+def _sample(photo: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Linear interpolation at pixel positions (pixel centres at +0.5), n k 2 to n k."""
+    import cv2
+
+    at = (uv - 0.5).astype(np.float32)
+    out = [
+        cv2.remap(photo, part[..., 0], part[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+        for part in np.array_split(at, 1 + len(at) // REMAP_ROWS)
+    ]
+    return np.concatenate(out)
+
+
+def _contrast(patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    mean = patch @ weight
+    return np.sqrt(np.maximum((patch - mean[:, None]) ** 2 @ weight, 1.0))
+
+
+def _normalised(patch: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    mean = patch @ weight
+    return (patch - mean[:, None]) / _contrast(patch, weight)[:, None]

@@ -1,0 +1,99 @@
+"""How much of the verified matches a set of cameras agrees with: the judge between attempts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from corr.matches import Matches
+from recon.poses.bundle import Bundle
+from recon.poses.two_view import TwoView
+
+CONTRADICTS = 0.3  # share of a photo's verified matches that must agree with the solution
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Verified matches by pair, working pixels; independent of tracks and of what maps them."""
+
+    pairs: dict[tuple[int, int], tuple[Float[np.ndarray, "_n 2"], Float[np.ndarray, "_n 2"]]]
+    max_error_px: float
+
+    @classmethod
+    def of(
+        cls,
+        matches: Mapping[tuple[int, int], Matches],
+        pairs: Sequence[TwoView],
+        scales: Sequence[float],
+        max_error_px: float,
+    ) -> "Evidence":
+        """The inliers of all verified pairs; limits are twice the verification's."""
+        kept = {}
+        for pair in pairs:
+            if pair.verified:
+                m = matches[pair.a, pair.b].select(pair.inliers)
+                kept[pair.a, pair.b] = (m.uv_a * scales[pair.a], m.uv_b * scales[pair.b])
+        return cls(kept, 2 * max_error_px)
+
+    @property
+    def total(self) -> int:
+        """All verified matches."""
+        return sum(len(a) for a, _ in self.pairs.values())
+
+    def reachable(self) -> int:
+        """Photos in the largest set connected by verified pairs."""
+        group: dict[int, set[int]] = {}
+        for a, b in self.pairs:
+            union = group.get(a, {a}) | group.get(b, {b})
+            group.update(dict.fromkeys(union, union))
+        return max(map(len, group.values()), default=0)
+
+    def agreeing(self, bundle: Bundle) -> dict[tuple[int, int], int]:
+        """Matches within the limit of the epipolar line that the cameras give, per pair.
+
+        A pair with a photo that is not placed agrees with nothing.
+        """
+        count = dict.fromkeys(self.pairs, 0)
+        for (a, b), (uv_a, uv_b) in self.pairs.items():
+            if a not in bundle.poses or b not in bundle.poses:
+                continue
+            b_from_a = bundle.poses[b] @ bundle.poses[a].inverse()
+            x, y, z = b_from_a.t / max(float(np.linalg.norm(b_from_a.t)), 1e-12)
+            E = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_from_a.R
+            error = sampson_px(
+                bundle.lens(a).undistort(uv_a), bundle.lens(b).undistort(uv_b), E,
+                bundle.lens(a).focal_px, bundle.lens(b).focal_px,
+            )  # fmt: skip
+            count[a, b] = int((error <= self.max_error_px).sum())
+        return count
+
+    def contradicting(self, bundle: Bundle) -> list[int]:
+        """Placed photos most of whose verified matches with placed photos do not agree."""
+        agreeing = self.agreeing(bundle)
+        found = []
+        for photo in sorted(bundle.poses):
+            mine = [p for p in self.pairs if photo in p and set(p) <= bundle.poses.keys()]
+            total = sum(len(self.pairs[p][0]) for p in mine)
+            if total and sum(agreeing[p] for p in mine) < CONTRADICTS * total:
+                found.append(photo)
+        return found
+
+
+def sampson_px(
+    xy_a: Float[np.ndarray, "n 2"],
+    xy_b: Float[np.ndarray, "n 2"],
+    E: Float[np.ndarray, "3 3"],
+    focal_a_px: float,
+    focal_b_px: float,
+) -> Float[np.ndarray, " n"]:
+    """First-order distance of matches from the epipolar constraint, pixels.
+
+    Source: Hartley and Zisserman, Multiple View Geometry, equation 11.9.
+    """
+    one = np.ones((len(xy_a), 1))
+    a, b = np.concatenate([xy_a, one], -1), np.concatenate([xy_b, one], -1)
+    line_b, line_a = a @ E.T, b @ E
+    slope_b = (line_b[:, :2] ** 2).sum(-1) / focal_b_px**2
+    slope_a = (line_a[:, :2] ** 2).sum(-1) / focal_a_px**2
+    return np.abs((b * line_b).sum(-1)) / np.sqrt(np.maximum(slope_a + slope_b, 1e-20))

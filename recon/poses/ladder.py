@@ -1,0 +1,82 @@
+"""Ways to place the photos, from the usual one to the last resort; the best-supported one wins."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.poses.bundle import Bundle
+from recon.poses.evidence import Evidence
+from recon.poses.intrinsics import FALLBACK, Group
+from recon.poses.link import Linked
+from recon.poses.mapping import from_model, map_globally, map_incrementally, write_database
+
+log = logging.getLogger(__name__)
+ANGLES_DEG = (16.0, 8.0, 4.0, 2.0)  # least median parallax of the first pair
+FOCALS = (FALLBACK, 0.8, 2.2)  # x longer side, guesses when nothing tells the focal length
+ENOUGH = 0.85  # share of all verified matches; an attempt that agrees with them ends the search
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Options of the search for rough cameras."""
+
+    names: Sequence[str]
+    min_inliers: int
+    seed: int
+    fixed_focal: bool
+
+    def climb(self, groups: Sequence[Group], tracks: Linked, evidence: Evidence) -> Bundle | None:
+        """The attempt that agrees with most verified matches; None when none gave a model.
+
+        It ends early at an attempt with every photo that verified pairs connect and 85 % of all
+        verified matches.
+        """
+        best, most, tried = None, -1, []
+        for rung, bundle in self._attempts(groups, tracks, evidence):
+            if bundle is None:
+                tried.append(f"{rung}: no model")
+                continue
+            agreeing = sum(evidence.agreeing(bundle).values())
+            tried.append(
+                f"{rung}: {len(bundle.poses)} photos, {agreeing / evidence.total:.0%} of matches"
+            )
+            if agreeing > most:
+                best, most = bundle, agreeing
+            whole = len(bundle.poses) >= evidence.reachable()
+            if whole and agreeing >= ENOUGH * evidence.total:
+                break
+        log.info("map: %s", "; ".join(tried))
+        return best
+
+    def _attempts(
+        self, groups: Sequence[Group], tracks: Linked, evidence: Evidence
+    ) -> Iterator[tuple[str, Bundle | None]]:
+        lens_of = {photo: k for k, group in enumerate(groups) for photo in group.photos}
+        known = all(group.known for group in groups)
+        for focal in FOCALS[:1] if known else FOCALS:
+            guess = [
+                g if g.known else g.with_focal(focal * max(g.lens.width, g.lens.height))
+                for g in groups
+            ]
+            lenses = tuple(g.lens for g in guess)
+            note = "" if known else f", focal {focal:g} x side"
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "database.db"
+                write_database(
+                    path, guess, self.names, tracks, evidence.pairs, min_matches=self.min_inliers
+                )
+                for angle in ANGLES_DEG:
+                    model = map_incrementally(
+                        path, len(self.names), angle, self.seed,
+                        min_inliers=self.min_inliers, refine_focal=not known,
+                    )  # fmt: skip
+                    found = None if model is None else from_model(model, lens_of, lenses)
+                    yield f"incremental, first pair >= {angle:g} deg{note}", found
+                if len(self.names) > 2:
+                    model = map_globally(
+                        path, len(self.names), self.seed, min_inliers=self.min_inliers
+                    )
+                    found = None if model is None else from_model(model, lens_of, lenses)
+                    yield f"global{note}", found
