@@ -30,7 +30,8 @@ def kernel(*, parallel: bool = False) -> Callable[[Callable], Any]:
     """
 
     def decorate(function: Callable) -> Any:
-        dispatcher: Any = njit(cache=True, parallel=parallel, nogil=True, error_model="numpy")(function)
+        compiled = njit(cache=True, parallel=parallel, nogil=True, error_model="numpy")
+        dispatcher: Any = compiled(function)
         dispatcher._cache._cache_file._source_stamp = _STAMP
         return dispatcher
 
