@@ -16,8 +16,13 @@ from corr.geometry import Camera
 from recon.scene import View
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from recon.render.base import Renderer
     from recon.splats.gaussians import Gaussians
+
+_THICK = 0.02  # share of depth; nearer to the drawn depth a splat is always part of the surface
+_PASSES = 3  # pictures per depth map
 
 
 @dataclass(eq=False)
@@ -40,39 +45,79 @@ class DepthMap:
 def draw_depth(
     gaussians: "Gaussians", view: View, renderer: "Renderer"
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Expected depth, alpha, and the relative spread of depth along each ray.
+    """Expected depth of the front surface, alpha, and the relative spread of depth along each ray.
 
     Depth is `sum w z / sum w`. The spread is the standard deviation of z under the same weights,
     divided by depth: the colour channel of the very same picture carries z squared. It is large
     where a ray blends a near and a far surface, which is where expected depth means nothing.
+
+    A surface that lets a few per cent through blends with whatever lies behind it, and a veil in
+    front blends with the surface. So the picture is drawn again without the splats whose centre
+    lies more than one standard deviation off the drawn depth. Where a share p of a ray's light
+    comes from one depth and 1 - p from another, one standard deviation off the mean is exactly
+    what separates the minority (p < 1/2) from the majority: the mean becomes a median.
 
     Returns:
         depth (0 where alpha is 0), alpha, spread.
     """
     import torch
 
-    from recon.splats.gaussians import SH_C0, Gaussians
-
     with torch.no_grad():
         matrix = torch.as_tensor(view.cam_from_world.matrix, dtype=gaussians.means.dtype)
         matrix = matrix.to(gaussians.means.device)
-        z = gaussians.means @ matrix[2, :3] + matrix[2, 3]
-        ahead = z[z > 0]
-        unit = ahead.median().clamp_min(1e-12) if len(ahead) else z.new_ones(())
-        carried = ((z / unit) ** 2 - 0.5) / SH_C0
-        sh = carried[:, None, None].expand(-1, 1, 3).contiguous()
-        carrier = Gaussians(**{**gaussians.tensors(), "sh": sh})
-        drawn = renderer.render(carrier, view.camera, matrix)
-        alpha = drawn.alpha.clamp_min(1e-8)
-        depth = drawn.depth / alpha
-        second = drawn.rgb[..., 0] * unit**2 / alpha
-        spread = (second - depth**2).clamp_min(0).sqrt() / depth.clamp_min(1e-12)
-        depth = torch.where(drawn.alpha > 0, depth, torch.zeros_like(depth))
+        for _ in range(_PASSES - 1):
+            depth, _, spread = _depth_moments(gaussians, view, matrix, renderer)
+            gaussians = gaussians.select(_on_surface(gaussians, view, depth, depth * spread))
+        depth, alpha, spread = _depth_moments(gaussians, view, matrix, renderer)
 
         def out(t: torch.Tensor) -> Any:
             return t.cpu().numpy().astype(np.float32)
 
-        return out(depth), out(drawn.alpha), out(spread)
+        return out(depth), out(alpha), out(spread)
+
+
+def _depth_moments(
+    gaussians: "Gaussians", view: View, matrix: "Tensor", renderer: "Renderer"
+) -> tuple["Tensor", "Tensor", "Tensor"]:
+    """Expected depth, alpha and relative standard deviation of depth, each h w."""
+    import torch
+
+    from recon.splats.gaussians import SH_C0, Gaussians
+
+    z = gaussians.means @ matrix[2, :3] + matrix[2, 3]
+    ahead = z[z > 0]
+    unit = ahead.median().clamp_min(1e-12) if len(ahead) else z.new_ones(())
+    carried = ((z / unit) ** 2 - 0.5) / SH_C0
+    sh = carried[:, None, None].expand(-1, 1, 3).contiguous()
+    carrier = Gaussians(**{**gaussians.tensors(), "sh": sh})
+    drawn = renderer.render(carrier, view.camera, matrix)
+    alpha = drawn.alpha.clamp_min(1e-8)
+    depth = drawn.depth / alpha
+    second = drawn.rgb[..., 0] * unit**2 / alpha
+    spread = (second - depth**2).clamp_min(0).sqrt() / depth.clamp_min(1e-12)
+    depth = torch.where(drawn.alpha > 0, depth, torch.zeros_like(depth))
+    return depth, drawn.alpha, spread
+
+
+def _on_surface(
+    gaussians: "Gaussians", view: View, depth: "Tensor", deviation: "Tensor"
+) -> "Tensor":
+    """Splats whose centre lies within its pixel's deviation of the drawn depth, or off the map."""
+    import torch
+
+    K = torch.as_tensor(view.camera.K, dtype=depth.dtype, device=depth.device)
+    matrix = torch.as_tensor(view.cam_from_world.matrix, dtype=depth.dtype, device=depth.device)
+    xyz = gaussians.means @ matrix[:3, :3].T + matrix[:3, 3]
+    uvw = xyz @ K.T
+    column = (uvw[:, 0] / uvw[:, 2]).nan_to_num(-1.0, -1.0, -1.0)
+    row = (uvw[:, 1] / uvw[:, 2]).nan_to_num(-1.0, -1.0, -1.0)
+    height, width = depth.shape
+    inside = (xyz[:, 2] > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    at = row[inside].long(), column[inside].long()
+    allowed = torch.maximum(deviation[at], _THICK * depth[at])
+    keep = torch.ones_like(inside)
+    keep[inside] = (depth[at] <= 0) | ((xyz[inside, 2] - depth[at]).abs() <= allowed)
+    return keep
 
 
 def cos_incidence(depth: Float32[np.ndarray, "h w"], camera: Camera) -> Float32[np.ndarray, "h w"]:
