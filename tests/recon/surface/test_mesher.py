@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from recon.surface.depth_maps import cos_incidence, draw_depth
 from recon.surface.mesher import Mesher
@@ -55,31 +56,54 @@ def test_masked_pixels_make_no_surface(meshed, world):
     assert report["rejected_share"]["masked"] > 0.2
 
 
+class Sheets:
+    """Every ray crosses all splats; each weighs its opacity, whatever lies in front."""
+
+    def render(self, gaussians, camera, cam_from_world, **_):
+        from recon.render.base import Rendered
+        from recon.splats.gaussians import SH_C0
+
+        z = (gaussians.means @ cam_from_world[2, :3] + cam_from_world[2, 3]).float()
+        colour = 0.5 + SH_C0 * gaussians.sh[:, 0, :]
+        size = (camera.height, camera.width)
+        share = gaussians.logit_opacities.sigmoid()
+        rgb = (share[:, None] * colour).sum(0).expand(*size, 3)
+        full = torch.full(size, float(share.sum()))
+        return Rendered(rgb, full, torch.full(size, float((share * z).sum())))
+
+
+def sheets(world, view, depths, shares):
+    """Splats on the view's axis at the depths, with the shares as opacities."""
+    forward = view.cam_from_world.R[2]
+    points = np.stack([view.cam_from_world.centre + s * forward for s in depths])
+    splats = world.splats_on(points)
+    splats.logit_opacities = torch.logit(torch.tensor(shares))
+    return splats
+
+
 def test_spread_is_large_where_a_ray_blends_two_surfaces(meshed, world):
     """Two parallel sheets, half of the weight each: depth lies between, spread tells."""
-    import torch
-
-    from recon.render.base import Rendered
-    from recon.splats.gaussians import SH_C0
-
-    class TwoSheets:
-        def render(self, gaussians, camera, cam_from_world, **_):
-            z = (gaussians.means @ cam_from_world[2, :3] + cam_from_world[2, 3]).float()
-            colour = 0.5 + SH_C0 * gaussians.sh[:, 0, :]
-            size = (camera.height, camera.width)
-            share = torch.tensor([0.4, 0.4])  # alpha 0.8
-            rgb = (share[:, None] * colour).sum(0).expand(*size, 3)
-            full = torch.full(size, float(share.sum()))
-            return Rendered(rgb, full, torch.full(size, float((share * z).sum())))
+    from recon.surface.depth_maps import _depth_moments
 
     view = world.ring(1)[0]
-    forward = view.cam_from_world.R[2]
+    matrix = torch.tensor(view.cam_from_world.matrix, dtype=torch.float32)
     for far, expected in ((3.0, 0.0), (5.0, 0.25)):
-        points = np.stack([view.cam_from_world.centre + s * forward for s in (3.0, far)])
-        depth, alpha, spread = draw_depth(world.splats_on(points), view, TwoSheets())
+        splats = sheets(world, view, (3.0, far), (0.4, 0.4))
+        depth, alpha, spread = _depth_moments(splats, view, matrix, Sheets())
         np.testing.assert_allclose(depth, (3 + far) / 2, rtol=1e-5)
         np.testing.assert_allclose(alpha, 0.8, rtol=1e-6)
         np.testing.assert_allclose(spread, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("near_share", "expected"), [(0.7, 3.0), (0.3, 5.0)], ids=["leak behind", "veil in front"]
+)
+def test_depth_is_that_of_the_majority(world, near_share, expected):
+    view = world.ring(1)[0]
+    splats = sheets(world, view, (3.0, 5.0), (near_share, 1 - near_share))
+    depth, _, spread = draw_depth(splats, view, Sheets())
+    np.testing.assert_allclose(depth, expected, rtol=1e-5)
+    np.testing.assert_allclose(spread, 0.0, atol=2e-3)
 
 
 def test_incidence_of_a_slanted_plane_is_exact_and_edges_are_grazing(world):
