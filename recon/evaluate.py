@@ -168,4 +168,6 @@ def read_options(run: Path) -> RunOptions:
     saved = OmegaConf.load(run / "config.yaml")
     names = json.loads((run / "choices.json").read_text())
     schema = OmegaConf.structured(RunOptions(matcher=MATCHERS[names["matcher"]]()))
-    return OmegaConf.to_object(OmegaConf.merge(schema, saved))
+    options = OmegaConf.to_object(OmegaConf.merge(schema, saved))
+    assert isinstance(options, RunOptions)
+    return options

@@ -74,9 +74,12 @@ class EvalOptions:
 def register_run() -> None:
     """Put the schema and the groups of `recon run` where Hydra finds them."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import MISSING, OmegaConf
 
     store = ConfigStore.instance()
-    store.store(name="run_schema", node=RunOptions)
+    schema = OmegaConf.structured(RunOptions)
+    schema.matcher = MISSING  # the group fills it; into one matcher no other can be merged
+    store.store(name="run_schema", node=schema)
     for name, matcher in MATCHERS.items():
         store.store(group="matcher", name=name, node=matcher)
 

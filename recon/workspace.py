@@ -40,10 +40,15 @@ def result_folder(options: RunOptions, sample: bool) -> Path:
         folder = Path(options.out)
     else:
         source = Path(options.scene.images)
-        parts = [p for p in (source.parent.name, source.name) if p]
+        parts = [p for p in (source.parent.name, source.name) if p.strip(".")]
         generic = source.name.lower() in ("images", "photos", "train", "input", "rgb")
-        name = "sample" if sample else (parts[0] if generic and len(parts) > 1 else source.stem)
-        folder = Path("outputs") / (re.sub(r"[^\w.-]+", "_", name) or "scene")
+        name = source.name if source.is_dir() else source.stem
+        if sample:
+            name = "sample"
+        elif generic and len(parts) > 1:
+            name = parts[0]
+        # Never "." or "..": that would be outputs/ itself or the folder above it.
+        folder = Path("outputs") / (re.sub(r"[^\w.-]+", "_", name).strip(".") or "scene")
     return folder / job if (job := _sweep_job()) else folder
 
 

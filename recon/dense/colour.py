@@ -9,6 +9,8 @@ from recon.dense.stereo import DepthMap
 
 SH_C0 = 0.28209479177387814
 SH_C1 = 0.4886025119029199
+EXPOSURE_ROUNDS = 10
+EXPOSURE_NOISE = 0.02  # log colour: smaller residuals are noise and count as squares
 SEEN_DEPTH_TOLERANCE = 0.02  # relative: a point this much behind the depth map is hidden
 
 
@@ -47,8 +49,8 @@ def _remap(cv2, picture: np.ndarray, at: np.ndarray) -> np.ndarray:
     rows = -(-len(at) // columns)
     grid = np.zeros((rows * columns, 2), np.float32)
     grid[: len(at)] = at
-    grid = grid.reshape(rows, columns, 2)
-    out = cv2.remap(picture, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    maps = grid.reshape(rows, columns, 2)
+    out = cv2.remap(picture, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return out.reshape(-1, 3)[: len(at)]
 
 
@@ -57,24 +59,34 @@ def solve_exposures(
 ) -> Float[np.ndarray, "v 3"]:
     """Gain per photo and channel so that points look alike in all photos; geometric mean 1.
 
-    Robust alternation in the logarithm: point brightness = median over photos, photo gain =
-    median over points. The zero-mean constraint keeps the overall brightness.
+    Minimises, over gains g and point brightnesses b, sum |log colour - g_photo - b_point| by
+    reweighted least squares; b is eliminated, so that gains also agree between photos that share
+    points only by way of others. Photos without common points keep their mean.
     """
     usable = visible[..., None] & (colours > 0.04) & (colours < 0.96)
-    logs = np.where(usable, np.log(np.maximum(colours, 1e-3)), np.nan)
     enough = usable.sum(1).min(-1) >= 2
-    logs = logs[enough]
-    if len(logs) < 50:
+    if enough.sum() < 50:
         return np.ones((colours.shape[1], 3))
-    gain = np.zeros((colours.shape[1], 3))
-    for _ in range(10):
-        brightness = np.nanmean(logs - gain, axis=1, keepdims=True)
-        residual = logs - brightness
-        with np.errstate(all="ignore"):
-            step = np.nanmedian(residual, axis=0)
-        gain = np.nan_to_num(step)
-        gain -= gain.mean(0)
-    return np.exp(gain)
+    logs = np.log(np.maximum(colours[enough], 1e-3)).astype(np.float64)
+    gains = [_solve_gains(logs[..., c], usable[enough][..., c]) for c in range(3)]
+    return np.exp(np.stack(gains, -1))
+
+
+def _solve_gains(
+    logs: Float[np.ndarray, "n v"], usable: Bool[np.ndarray, "n v"]
+) -> Float[np.ndarray, " v"]:
+    """Log gains of one channel, mean zero; every point is usable in two photos or more."""
+    weight = usable.astype(np.float64)
+    gain = np.zeros(logs.shape[1])
+    for _ in range(EXPOSURE_ROUNDS):
+        share = weight / weight.sum(1, keepdims=True)
+        laplacian = np.diag(weight.sum(0)) - weight.T @ share
+        right = (weight * (logs - (share * logs).sum(1, keepdims=True))).sum(0)
+        gain = np.linalg.pinv(laplacian, rcond=1e-9, hermitian=True) @ right
+        rest = logs - gain
+        rest -= (share * rest).sum(1, keepdims=True)
+        weight = usable / np.maximum(np.abs(rest), EXPOSURE_NOISE)
+    return gain - gain.mean()
 
 
 def fit_sh(

@@ -103,7 +103,7 @@ def _appearance(
     for m in maps:
         h, w = m.depth.shape
         small = cv2.resize(pictures[m.view.name], (w, h), interpolation=cv2.INTER_AREA)
-        grey = small @ np.array([0.299, 0.587, 0.114], np.float32) / 255.0
+        grey = (small @ np.array([0.299, 0.587, 0.114]) / 255.0).astype(np.float32)
         grey = cv2.GaussianBlur(grey, (0, 0), 0.7)
         details.append(np.hypot(*np.gradient(grey)).ravel())
         colours.append(small.reshape(-1, 3))

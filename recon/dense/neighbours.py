@@ -5,6 +5,7 @@ from jaxtyping import Float
 
 from recon.scene import Reconstruction
 
+LEAST_ANGLE_DEG = 0.1  # below: photos from one place, in which any depth fits
 BEST_ANGLE_DEG = 12.0  # enough parallax for depth, little enough for patches to look alike
 
 
@@ -31,10 +32,11 @@ def covisibility(reconstruction: Reconstruction) -> Float[np.ndarray, "v v"]:
 
 
 def angle_weight(angle_rad: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """1 at the best angle, linear below, a wide Gaussian above."""
+    """1 at the best angle, linear below down to photos from one place, a wide Gaussian above."""
     angle = np.degrees(angle_rad)
     beyond = np.exp(-0.5 * ((angle - BEST_ANGLE_DEG) / 18.0) ** 2)
-    return np.where(angle < BEST_ANGLE_DEG, angle / BEST_ANGLE_DEG, beyond)
+    weight = np.where(angle < BEST_ANGLE_DEG, angle / BEST_ANGLE_DEG, beyond)
+    return np.where(angle < LEAST_ANGLE_DEG, 0.0, weight)
 
 
 def choose_neighbours(score: Float[np.ndarray, "v v"], count: int) -> list[list[int]]:

@@ -86,16 +86,18 @@ def sparse_depths(
 def interpolate_depth(
     sparse: Float[np.ndarray, "n 3"], camera: Camera
 ) -> Float32[np.ndarray, "h w"]:
-    """Inverse depth interpolated over the Delaunay triangles, nearest outside them."""
+    """Inverse depth interpolated over the Delaunay triangles, nearest where there are none."""
     from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+    from scipy.spatial import QhullError
 
     u, v = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
     inverse = 1.0 / sparse[:, 2]
     nearest = NearestNDInterpolator(sparse[:, :2], inverse)(u, v)
-    spread = np.ptp(sparse[:, :2], axis=0)
-    if len(sparse) >= 4 and spread.min() > 1.0:
+    try:
         linear = LinearNDInterpolator(sparse[:, :2], inverse)(u, v)
-        nearest = np.where(np.isfinite(linear), linear, nearest)
+    except QhullError:  # too few points, or all on one line: no triangles
+        linear = nearest
+    nearest = np.where(np.isfinite(linear), linear, nearest)
     return (1.0 / nearest).astype(np.float32)
 
 

@@ -14,6 +14,10 @@ class CameraCorrections(nn.Module):
     entry moves the picture by about one pixel at the view's median depth: one rate serves all.
     """
 
+    base: Tensor  # v 4 4
+    angle_per_px: Tensor  # v
+    shift_per_px: Tensor  # v
+
     def __init__(self, views: tuple[View, ...], depths: Tensor, log_gains: Tensor):
         super().__init__()
         device = depths.device

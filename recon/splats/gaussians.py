@@ -49,9 +49,9 @@ class Gaussians:
         """The splats at a boolean mask or at indices."""
         return Gaussians(**{name: value[keep] for name, value in self.tensors().items()})
 
-    def to(self, *args: object) -> "Gaussians":
-        """Every tensor moved or converted as by `Tensor.to`."""
-        return Gaussians(**{name: value.to(*args) for name, value in self.tensors().items()})
+    def to(self, target: torch.device | torch.dtype | str) -> "Gaussians":
+        """Every tensor moved to a device or converted to a dtype."""
+        return Gaussians(**{name: value.to(target) for name, value in self.tensors().items()})
 
     def detached(self) -> "Gaussians":
         """A copy outside the autograd graph."""

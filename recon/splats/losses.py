@@ -29,7 +29,7 @@ def photometric_loss_reference(render: Tensor, target: Target) -> Tensor:
     """The same loss in plain torch, any device and dtype."""
     photo = target.rgb.to(render)
     weight = torch.ones_like(render) if target.weight is None else _wide(target.weight.to(render))
-    share = weight / weight.sum()
+    share = weight / weight.sum().clamp_min(1.0)
     l1 = ((render - photo).abs() * share).sum()
     structure = ((1.0 - ssim_map(render, photo)) * share).sum()
     return (1.0 - SSIM_SHARE) * l1 + SSIM_SHARE * structure
@@ -78,9 +78,9 @@ class _FusedLoss(torch.autograd.Function):
             np.float32((1.0 - SSIM_SHARE) / total), np.float32(SSIM_SHARE / total), out, row_l1,
         )  # fmt: skip
         ctx.save_for_backward(torch.from_numpy(out).view(height, width, 3))
-        l1 = float(row_l1.sum(dtype=np.float64)) / total
-        ssim = float(row_ssim.sum(dtype=np.float64)) / total
-        return render.new_tensor((1.0 - SSIM_SHARE) * l1 + SSIM_SHARE * (1.0 - ssim))
+        l1 = float(row_l1.sum(dtype=np.float64))
+        unlike = float(weight.sum(dtype=np.float64)) - float(row_ssim.sum(dtype=np.float64))
+        return render.new_tensor(((1.0 - SSIM_SHARE) * l1 + SSIM_SHARE * unlike) / total)
 
     @staticmethod
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None]:
@@ -99,6 +99,6 @@ def _photo_side(target: Target, height: int, width: int) -> tuple:
             weight = np.ones_like(y)
         else:
             weight = _wide(target.weight).numpy().reshape(height, width * 3).astype(np.float32)
-        total = float(weight.sum(dtype=np.float64))
+        total = max(1.0, float(weight.sum(dtype=np.float64)))  # 1: nothing is used
         target.cache["photo"] = (y, mean, square, weight, total)
     return target.cache["photo"]

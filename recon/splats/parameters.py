@@ -47,8 +47,8 @@ class SplatParameters:
     def gaussians(self) -> Gaussians:
         """The current splats, attached to the leaves."""
         sh = torch.cat([self.leaves["sh_base"], self.leaves["sh_rest"]], dim=1)
-        names = ("means", "log_scales", "quats_wxyz", "logit_opacities")
-        return Gaussians(*(self.leaves[n] for n in names), sh)
+        splat = {k: v for k, v in self.leaves.items() if not k.startswith("sh_")}
+        return Gaussians(**splat, sh=sh)
 
     def set_rates(self, progress: float, pixel: float, *, polishing: bool) -> None:
         """Step sizes at a share of the run; `pixel` is a pixel's world size at typical depth."""
@@ -66,7 +66,7 @@ class SplatParameters:
             group["lr"] = base[group["name"]] * (POLISH if polishing else 1.0)
 
     def step(self) -> None:
-        """One Adam step; splats whose gradient is not finite keep their values."""
+        """One Adam step; gradients that are not finite count as zero."""
         for leaf in self.leaves.values():
             if leaf.grad is not None and not torch.isfinite(leaf.grad).all():
                 leaf.grad.nan_to_num_(0.0, 0.0, 0.0)

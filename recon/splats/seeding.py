@@ -69,6 +69,8 @@ def make_seeds(
     maps = depth_maps(
         reconstruction, pictures, near, max_side=options.max_side, iterations=options.iterations
     )
+    if not maps:
+        raise _agreed_nowhere(0)
     _apply_masks(maps, masks)
     points = fuse(
         maps,
@@ -79,10 +81,7 @@ def make_seeds(
         min_angle_deg=options.min_angle_deg,
     )
     if len(points) < 50:
-        raise UserError(
-            f"only {len(points)} surface points are seen alike by two photos; "
-            "add photos between the existing ones, or try seeder.max_cost=0.8"
-        )
+        raise _agreed_nowhere(len(points))
     chosen = points.select(pick(points, options.budget, rng))
     seeds = _assemble(options, reconstruction, maps, points, chosen, pictures, masks)
     log.info(
@@ -94,6 +93,13 @@ def make_seeds(
         seeds.summary["in_holes"],
     )
     return seeds, points
+
+
+def _agreed_nowhere(count: int) -> UserError:
+    return UserError(
+        f"only {count} surface points are seen alike by two photos; "
+        "add photos between the existing ones, or try seeder.max_cost=0.8"
+    )
 
 
 def _apply_masks(maps: list[DepthMap], masks: Mapping[str, np.ndarray]) -> None:

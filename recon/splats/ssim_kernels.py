@@ -5,7 +5,11 @@ m = G*x, the blurred moments, A1 = 2 mx my + C1, A2 = 2 sxy + C2, B1 = mx^2 + my
 B2 = sxx + syy + C2 and S = A1 A2 / (B1 B2), the gradient is
 dL/dx = G*(dS/dmx) + 2 x G*(dS/dxx) + y G*(dS/dxy), as G is symmetric.
 A picture row is handled as one contiguous run of 3 w numbers: a horizontal tap is a shift by 3.
+
+The tests check types by wrapping every function of this package; a wrapper cannot be compiled.
 """
+
+from typing import no_type_check
 
 import numba as nb
 import numpy as np
@@ -17,6 +21,7 @@ WINDOW = (_tap / _tap.sum()).astype(np.float32)
 
 
 @nb.njit(cache=True, fastmath=True, inline="always")
+@no_type_check
 def _across(source, target, length):
     """Horizontal blur of a row that carries 3 HALF zeros on either side."""
     for i in range(length):
@@ -27,6 +32,7 @@ def _across(source, target, length):
 
 
 @nb.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
 def blur_photo(y, mean, square):
     """Blurred photo and blurred squared photo: computed once, the photo does not change."""
     height, length = y.shape
@@ -47,6 +53,7 @@ def blur_photo(y, mean, square):
 
 
 @nb.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
 def ssim_partials(x, y, mean_y, square_y, weight, d_mean, d_square, d_cross, row_ssim):
     """SSIM per row (weighted sum) and its derivatives by the blurred moments of x."""
     height, length = x.shape
@@ -94,6 +101,7 @@ def ssim_partials(x, y, mean_y, square_y, weight, d_mean, d_square, d_cross, row
 
 
 @nb.njit(cache=True, parallel=True, fastmath=True)
+@no_type_check
 def gradient(x, y, weight, d_mean, d_square, d_cross, l1_share, ssim_share, out, row_l1):
     """Gradient of l1_share * sum w|x - y| - ssim_share * sum w S; also the L1 sum per row."""
     height, length = x.shape

@@ -1,5 +1,6 @@
 """The training loop: photos in random order, coarse to fine, decay, prune, keep the best."""
 
+import copy
 import logging
 import math
 from collections.abc import Mapping
@@ -86,8 +87,11 @@ class _Loop:
             ]
         )
         self.full = [_prepare(v, pictures, masks, options.max_side, device) for v in views]
-        half = max(1, options.max_side // 2)
-        self.half = [_prepare(v, pictures, masks, half, device) for v in views]
+        halves = [max(1, max(p.camera.width, p.camera.height) // 2) for p in self.full]
+        self.half = [
+            _prepare(v, pictures, masks, side, device)
+            for v, side in zip(views, halves, strict=True)
+        ]
         # World size of one training pixel at the typical depth: the unit of position steps.
         shrink = self.full[0].camera.width / views[0].camera.width
         focal = torch.tensor([v.camera.K[0, 0] for v in views], device=device) * shrink
@@ -143,7 +147,10 @@ class _Loop:
         loss.backward()
         self.splats.step()
         # Poses wait until the coarse pictures are explained: wrong splats would move them.
-        if self.options.pose_px > 0 and progress > 0.1:
+        if progress > 0.1:
+            for parameter in self.corrections.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
             self.camera_optimiser.step()
         self.camera_optimiser.zero_grad(set_to_none=True)
         self.step += 1
@@ -202,6 +209,9 @@ class _Loop:
             self.splats.gaussians(), picture.camera, pose, background=self.background
         ).rgb
         photo = picture.target.rgb
+        if picture.target.weight is not None:
+            used = picture.target.weight > 0
+            rgb, photo = rgb[used][:, None], photo[used][:, None]
         gain = (rgb * photo).sum((0, 1)) / (rgb * rgb).sum((0, 1)).clamp_min(1e-8)
         return -10 * math.log10(max(float((rgb * gain - photo).square().mean()), 1e-10))
 
@@ -217,7 +227,7 @@ class _Loop:
         return {
             "splats": self.splats.state(),
             "corrections": {k: v.clone() for k, v in self.corrections.state_dict().items()},
-            "camera_optimiser": self.camera_optimiser.state_dict(),
+            "camera_optimiser": copy.deepcopy(self.camera_optimiser.state_dict()),
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
@@ -283,6 +293,6 @@ def _prepare(
     weight = None
     if view.name in masks:
         mask = masks[view.name].astype(np.float32)
-        mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-        weight = torch.from_numpy((mask > 0.999).astype(np.float32)).to(device)
+        share = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+        weight = torch.from_numpy((share > 0.999).astype(np.float32)).to(device)
     return _Picture(view.camera.resized(width, height), Target(rgb, weight))
