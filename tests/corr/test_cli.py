@@ -1,0 +1,163 @@
+"""The dispatcher, with a command of its own that uses the options of `recon run`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from corr.cli import Command, dispatch, shared_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = """
+import os
+from corr.cli import Command, dispatch
+from corr.errors import UserError
+from recon.options import register_run, register_eval
+from recon.workspace import result_folder
+
+def main(options):
+    kind = os.environ.get("DEMO")
+    if kind == "user":
+        raise UserError("the photos are\\n  upside down; turn them")
+    if kind == "bug":
+        raise RuntimeError("our own fault")
+    if kind == "stop":
+        raise KeyboardInterrupt
+    print("seed", options.seed, "images", options.scene.images,
+          "folder", result_folder(options, False))
+
+commands = {"run": Command("recon_run", "does nothing much", main, register_run)}
+dispatch("demo", commands)
+"""
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Run the demo with arguments; `kind` makes it fail."""
+
+    def run(*arguments, kind="", home=None):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "DEMO": kind}
+        if home:
+            environment["HOME"] = str(home)
+        return subprocess.run(
+            [sys.executable, "-c", DEMO, *arguments],
+            cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300,
+        )  # fmt: skip
+
+    return run
+
+
+def dispatched(monkeypatch, capsys, *arguments):
+    """Exit code and standard output of what never reaches Hydra."""
+
+    def never(_):
+        raise AssertionError("the command ran")
+
+    monkeypatch.setattr(sys, "argv", ["demo", *arguments])
+    commands = {
+        "run": Command("recon_run", "does nothing much", never, lambda: None),
+        "eval": Command("recon_eval", "nor this", never, lambda: None),
+    }
+    with pytest.raises(SystemExit) as stop:
+        dispatch("demo", commands)
+    out = capsys.readouterr()
+    return stop.value.code, out.out + out.err
+
+
+def test_unknown_command_lists_the_known_ones(monkeypatch, capsys):
+    code, text = dispatched(monkeypatch, capsys, "rnu")
+    assert code == 2
+    assert text.strip() == "demo: unknown command 'rnu'; known: run, eval"
+
+
+@pytest.mark.parametrize(("arguments", "wanted"), [((), 2), (("--help",), 0), (("-h",), 0)])
+def test_usage_names_every_command(monkeypatch, capsys, arguments, wanted):
+    code, text = dispatched(monkeypatch, capsys, *arguments)
+    assert code == wanted
+    for part in ("usage: python -m demo", "run   does nothing much", "eval  nor this"):
+        assert part in text
+
+
+@pytest.mark.parametrize("override", ["+foo=1", "++seed=3", "~foo", "~/photos"])
+def test_added_and_deleted_options_are_refused(monkeypatch, capsys, override):
+    code, text = dispatched(monkeypatch, capsys, "run", "seed=1", override)
+    assert code == 2
+    assert text.strip().startswith(f"demo run: {override} must not start with + or ~")
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_options_reach_the_command_typed(demo):
+    done = demo("run", "seed=3", "scene.images=shots/bike")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "seed 3 images shots/bike folder outputs/bike"
+
+
+def test_home_is_expanded_in_values(demo, tmp_path):
+    done = demo("run", "scene.images=~/shots", home=tmp_path)
+    assert f"images {tmp_path}/shots " in done.stdout
+
+
+def test_unknown_option_is_named(demo):
+    done = demo("run", "seeder.budgte=5")
+    assert done.returncode == 1
+    assert "budgte" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_option_of_the_wrong_type_is_named(demo):
+    done = demo("run", "seeder.budget=many")
+    assert done.returncode == 1
+    assert "many" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def one_line(done, code=1):
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_bad_value_is_one_line(demo):
+    line = one_line(demo("run", "seeder.budget=-1"))
+    assert line == "demo run: seeder.budget must be positive, got -1"
+
+
+def test_user_error_is_one_line_without_traceback(demo):
+    line = one_line(demo("run", kind="user"))
+    assert line == "demo run: the photos are upside down; turn them"
+
+
+def test_interruption_says_how_to_go_on(demo):
+    assert "the same command continues" in one_line(demo("run", kind="stop"), code=130)
+
+
+def test_our_own_fault_shows_where(demo):
+    done = demo("run", kind="bug")
+    assert done.returncode == 1
+    assert "our own fault" in done.stderr
+
+
+def test_missing_option_is_one_line(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "recon", "eval"],
+        cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300,
+    )  # fmt: skip
+    assert one_line(done) == "recon eval: missing run=…"
+    assert not list(tmp_path.iterdir())
+
+
+def test_sweep_runs_every_choice_in_a_folder_of_its_own(demo):
+    done = demo("run", "-m", "seed=1,2", "scene.images=shots/bike")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("seed ")]
+    assert [line.split()[1] for line in lines] == ["1", "2"]
+    assert [line.split()[-1] for line in lines] == ["outputs/bike/seed=1", "outputs/bike/seed=2"]
+
+
+def test_shared_files_are_found_in_a_checkout():
+    assert (shared_dir() / "conf" / "recon_run.yaml").is_file()
