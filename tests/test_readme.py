@@ -1,0 +1,179 @@
+"""The README keeps its word: commands and snippets run, options and files that it names exist."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SAMPLE, TINY, command
+
+pytestmark = pytest.mark.weights
+TEXT = (ROOT / "README.md").read_text()
+PHOTOS = [f"photo_{i:02d}" for i in (4, 5, 6, 7, 8)]
+# On top of TINY: these tests look whether a command runs, test_run.py at what comes out of it.
+SMALLER = [
+    *TINY, "scene.max_side=256", "seeder.neighbours=2", "optimiser.iterations=10",
+    "mesher.max_triangles=5000",
+]  # fmt: skip
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+SHELL = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if line]
+COMMANDS = [words[2:] for words in SHELL if words[:2] == ["python", "-m"]]
+TARGETS = {words[1] for words in SHELL if words[0] == "make"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A folder with everything that the README's commands name."""
+    import cv2
+    import numpy as np
+
+    home = tmp_path_factory.mktemp("home")
+    for folder in ("photos", "masks"):
+        (home / folder).mkdir()
+    film = cv2.VideoWriter(str(home / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (320, 240))
+    assert film.isOpened()
+    for name in PHOTOS:
+        shutil.copy(SAMPLE / "photos" / f"{name}.jpg", home / "photos")
+        photo = cv2.imread(str(home / "photos" / f"{name}.jpg"))
+        mask = np.full(photo.shape[:2], 255, np.uint8)
+        mask[:, :30] = 0
+        cv2.imwrite(str(home / "masks" / f"{name}.png"), mask)
+        for _ in range(4):
+            film.write(cv2.resize(photo, (320, 240), interpolation=cv2.INTER_AREA))
+    film.release()
+    shutil.copy(SAMPLE / "truth" / "transforms.json", home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def finished(home) -> Path:
+    """The result folder of a first run, that later commands take up."""
+    done = command("recon", "run", "scene.images=photos/", *SMALLER, cwd=home)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return home / "outputs" / "photos"
+
+
+def small(words: list[str]) -> list[str]:
+    """The command with less to do."""
+    if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
+        return words
+    if any(w.startswith("scene.frames=") for w in words):
+        return [*words, *SMALLER, f"scene.frames={len(PHOTOS)}"]
+    return [*words, *SMALLER]
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_command_runs(words, home):
+    done = command(*small(words), cwd=home)
+    usage = len(words) == 1  # `python -m recon` alone says what there is
+    assert done.returncode == (2 if usage else 0), done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    reports = re.findall(r"^report: (\S+\.html)$", done.stdout, re.MULTILINE)
+    works = words[1:2] in (["run"], ["eval"]) and not {"--help", "--cfg"} & set(words)
+    assert len(reports) == (works and (2 if "-m" in words else 1))
+    assert all((home / report).is_file() for report in reports)
+
+
+def test_commands_are_found():
+    assert ["recon", "run", "scene.images=photos/"] in COMMANDS
+    assert {"demo", "test"} <= TARGETS
+    assert all(words[0] in ("python", "make") for words in SHELL)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", sorted(TARGETS | {"benchmark"}))
+def test_make_target_does_what_its_name_says(target, tmp_path):
+    expected = {
+        "demo": ["system-packages", "-m venv", "pip install", "-m recon run"],
+        "test": ["system-packages", "-m venv", "pip install", "ruff check", "mypy", "-m pytest"],
+        "benchmark": ["-m benchmark", "tests/benchmarks"],
+    }[target]
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of the make that may run these tests
+    done = subprocess.run(
+        ["make", "-n", target, f"VENV={tmp_path / 'env'}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={k: v for k, v in os.environ.items() if k not in outer},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    missing = [part for part in expected if part not in done.stdout]
+    assert not missing
+
+
+# The snippets call the pipeline with its default numbers; here they get the small ones.
+SMALL_RUNS = f"""
+import recon.pipeline
+full = recon.pipeline.run
+def run(options):
+    for override in {SMALLER!r}:
+        key, value = override.split("=")
+        *path, name = key.split(".")
+        owner = options
+        for part in path:
+            owner = getattr(owner, part)
+        setattr(owner, name, type(getattr(owner, name))(value))
+    return full(options)
+recon.pipeline.run = run
+"""
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split()[-1])
+def test_snippet_runs(code, home):
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_RUNS + code],
+        cwd=home, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip()
+
+
+def named_options() -> list[str]:
+    """Every `key=value` of the shell blocks and of the text's `code`."""
+    plain = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`]+)`", plain)
+    lines = [*spans, *(shlex.join(words) for words in SHELL)]
+    found = []
+    for line in lines:
+        if re.search(r"\w\(\w+=", line):  # Python
+            continue
+        words = shlex.split(line, posix=True)
+        for word in words:
+            if re.match(r"[a-z_]+(\.[a-z_]+)*=", word) and not word.endswith("…"):
+                found.append(word.split(",")[0] if "-m" in words else word)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("override", named_options())
+def test_option_exists(override):
+    from hydra import compose, initialize_config_dir
+
+    from recon.options import register_eval, register_run
+
+    register_run()
+    register_eval()
+    name = "recon_eval" if override.split("=")[0] in ("run", "cameras") else "recon_run"
+    override = override.replace("=~/", "=/")  # the dispatcher expands it
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        compose(name, overrides=[override])
+
+
+def test_links_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    local = [t for t in targets if "://" not in t]
+    assert [t for t in local if not (ROOT / t).exists()] == []
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "TODO" not in TEXT
