@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import itertools
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -141,9 +142,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("kind", "values", "message"), REFUSED)
 def test_impossible_value_is_refused_with_the_rule_and_the_value(kind, values, message):
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         kind(**values)
-    assert message in str(error.value)
 
 
 def test_importing_the_options_loads_nothing_heavy():
@@ -231,7 +231,7 @@ def test_sample_fills_in_only_what_is_not_given(monkeypatch, tmp_path):
     own = SceneOptions(images="mine")
     assert workspace.with_sample(own) is own
     monkeypatch.setattr(workspace, "SAMPLE", tmp_path)
-    with pytest.raises(UserError, match="give scene.images="):
+    with pytest.raises(UserError, match=r"give scene\.images="):
         workspace.with_sample(SceneOptions())
 
 
