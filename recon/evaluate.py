@@ -17,6 +17,7 @@ from recon.options import EvalOptions, RunOptions
 from recon.render.base import Renderer
 from recon.report import metrics as m
 from recon.splats.fitted import SavedSplats, load_fitted
+from recon.workspace import check_truth
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +110,7 @@ def _score_surface(run: Path, truth: str, true_from_world) -> m.SurfaceErrors:
     from recon.export.points_ply import read_points
     from recon.surface.metrics import surface_scores
 
-    path = Path(truth)
-    if not path.is_file():
-        raise UserError(f"there is no true surface at {path}; give surface=<points.ply>")
-    points, _ = read_points(path)
+    points, _ = read_points(Path(truth))
     mesh = read_mesh_ply(run / "5_mesh" / "mesh.ply")
     score = surface_scores(mesh, points, thresholds=(0.01, 0.02), true_from_mesh=true_from_world)
     return m.SurfaceErrors(
@@ -139,6 +137,8 @@ def evaluate(options: EvalOptions) -> str:
     if not all(path.exists() for path in done):
         raise UserError(f"{run} holds no finished run; run `python -m recon run out={run}` first")
     used = read_options(run)
+    truth = Truth(options.cameras or used.scene.cameras, options.surface or used.scene.surface)
+    check_truth(truth.cameras, truth.surface)
     metrics = m.Metrics.read(run)
     metrics.notes = []
     names, prepare = photo_preparer(used, options.images, options.hold_out)
@@ -147,7 +147,7 @@ def evaluate(options: EvalOptions) -> str:
     score_run(
         run,
         metrics,
-        Truth(options.cameras or used.scene.cameras, options.surface or used.scene.surface),
+        truth,
         HeldOutJob(names, prepare, used.matcher, height),
         renderer_for(options.device),
     )

@@ -85,6 +85,7 @@ class Run:
         sample = not options.scene.images
         self.scene = workspace.with_sample(options.scene)
         self.options = replace(options, scene=self.scene)
+        workspace.check_truth(self.scene.cameras, self.scene.surface)
         self.source = Source(self.scene)
         self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
         self.out = workspace.result_folder(options, sample)

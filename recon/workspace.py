@@ -34,6 +34,16 @@ def with_sample(scene: SceneOptions) -> SceneOptions:
     )
 
 
+def check_truth(cameras: str, surface: str) -> None:
+    """Refuse truth that cannot be read before anything is computed, not after."""
+    if cameras:
+        from recon.camera_metrics import read_cameras
+
+        read_cameras(Path(cameras))
+    if surface and not Path(surface).is_file():
+        raise UserError(f"there is no true surface at {surface}; give a PLY of points")
+
+
 def result_folder(options: RunOptions, sample: bool) -> Path:
     """`out`, or `outputs/<name of the photos>`; one folder per job in a Hydra sweep."""
     if options.out:
