@@ -43,7 +43,7 @@ def align_tracks(
         how: Patch size and limits.
 
     Returns:
-        The positions, and which observations are references or could be aligned to one.
+        The positions, and which observations could be aligned to another one.
     """
     grey = {photo: smoothed(pictures[photo], how.sigma_px) for photo in sorted(bundle.poses)}
     tracks = bundle.tracks
@@ -54,7 +54,6 @@ def align_tracks(
     reference = reference_rows(bundle)
     uv = tracks.uv.copy()
     good = np.zeros(len(uv), dtype=bool)
-    good[reference[reference >= 0]] = True
     own = reference[tracks.track]
     for a in grey:
         for b in grey:
@@ -69,7 +68,8 @@ def align_tracks(
             )
             at, similarity = align_patches(grey[a], grey[b], tracks.uv[ref], start, stretch, how)
             ok = similarity >= how.min_similarity
-            uv[rows[ok]], good[rows[ok]] = at[ok], True
+            uv[rows[ok]] = at[ok]
+            good[rows[ok]] = good[ref[ok]] = True
     return uv, good
 
 

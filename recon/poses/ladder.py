@@ -15,7 +15,7 @@ from recon.poses.mapping import from_model, map_globally, map_incrementally, wri
 log = logging.getLogger(__name__)
 ANGLES_DEG = (16.0, 8.0, 4.0, 2.0)  # least median parallax of the first pair
 FOCALS = (FALLBACK, 0.8, 2.2)  # x longer side, guesses when nothing tells the focal length
-ENOUGH = 0.85  # share of all verified matches; an attempt that agrees with them ends the search
+ENOUGH = 0.9  # share of all verified matches; an attempt that agrees with them ends the search
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Ladder:
     def climb(self, groups: Sequence[Group], tracks: Linked, evidence: Evidence) -> Bundle | None:
         """The attempt that agrees with most verified matches; None when none gave a model.
 
-        It ends early at an attempt with every photo that verified pairs connect and 85 % of all
+        It ends early at an attempt with every photo that verified pairs connect and 90 % of all
         verified matches.
         """
         best, most, tried = None, -1, []

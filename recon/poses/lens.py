@@ -80,6 +80,11 @@ class Lens:
             r = r - (r * self._factor(r2) - distorted) / np.maximum(slope, 0.1)
         return xy * np.where(distorted > 0, r / np.maximum(distorted, 1e-12), 1.0)
 
+    def distortion_px(self) -> float:
+        """How far distortion moves a pixel at most."""
+        r = np.linspace(0, np.hypot(self.width, self.height) / (2 * self.focal_px), 32)
+        return float(np.abs(r * (self._factor(r**2) - 1)).max() * self.focal_px)
+
     def record(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

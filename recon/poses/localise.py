@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image as PilImage
 
-from corr.geometry import Rigid3
+from corr.geometry import Camera, Rigid3
 from corr.matches import Matches
 from corr.photos import Image
+from recon.poses.align import Alignment, align_patches, local_affine, smoothed
 from recon.poses.intrinsics import FALLBACK
 from recon.poses.lens import Lens
 from recon.poses.output import DISTORTED_FILE
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 REACH_PX = 6.0  # working pixels between a match and the track observation that it stands for
 MAX_ERROR_PX = 3.0  # working pixels, reprojection
 MIN_INLIERS = 15
+ALIGNED_FROM = 50  # aligned points that may replace the matched ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,17 +76,9 @@ def localise(
             f"{len(uv)} of its {total} matches end at reconstructed points, {MIN_INLIERS} are "
             "needed: it overlaps too little with the placed photos"
         )
-    focal = float(camera.K[0, 0])
-    model = {
-        "model": "PINHOLE",
-        "width": camera.width,
-        "height": camera.height,
-        "params": [focal, float(camera.K[1, 1]), float(camera.K[0, 2]), float(camera.K[1, 2])],
-    }
     ransac = {"max_reproj_error": MAX_ERROR_PX, "seed": seed, "min_iterations": 500}
-    pose, info = poselib.estimate_absolute_pose(
-        uv, xyz, model, ransac, {"loss_type": "CAUCHY", "loss_scale": 0.5 * MAX_ERROR_PX}
-    )
+    loss = {"loss_type": "CAUCHY", "loss_scale": 0.5 * MAX_ERROR_PX}
+    pose, info = poselib.estimate_absolute_pose(uv, xyz, _poselib_camera(camera), ransac, loss)
     inliers = int(np.sum(info["inliers"]))
     if inliers < MIN_INLIERS or inliers < 0.1 * len(uv):
         unknown = "" if known else "; its focal length is unknown and was guessed"
@@ -92,8 +87,92 @@ def localise(
             f"needed{unknown}"
         )
     picture, valid = undistort_picture(image, lens)
-    view = View(image.name, camera, Rigid3(pose.R, pose.t))
+    rough = View(image.name, camera, Rigid3(pose.R, pose.t))
+    view = _sharpened(rough, picture, valid, reconstruction, folder)
     return Located(view, picture, valid, inliers, len(uv))
+
+
+def _poselib_camera(camera: Camera) -> dict:
+    K = camera.K
+    return {
+        "model": "PINHOLE",
+        "width": camera.width,
+        "height": camera.height,
+        "params": [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])],
+    }
+
+
+def _sharpened(
+    view: View,
+    picture: UInt8[np.ndarray, "h w 3"],
+    valid: Bool[np.ndarray, "h w"] | None,
+    reconstruction: Reconstruction,
+    folder: Path,
+) -> View:
+    """The pose after aligning the patches of all points that should be seen, to sub-pixels.
+
+    Every point is compared with the placed photo that sees it from most nearly the same side.
+    The rough pose is returned when hardly any patch can be aligned.
+    """
+    import poselib
+
+    how = Alignment()
+    at, depth = view.camera.project(view.cam_from_world.apply(reconstruction.xyz_world))
+    inside = (at > 0) & (at < np.array([view.camera.width, view.camera.height]))
+    reach = (depth > 0) & inside.all(-1)
+    if valid is not None:
+        reach[reach] = valid[tuple(np.floor(at[reach]).astype(np.int64).T[::-1])]
+    own = smoothed(picture, how.sigma_px)
+    uv, points = [], []
+    for index, rows in _nearest_observations(view, reconstruction, reach).items():
+        point = reconstruction.tracks.track[rows]
+        name = reconstruction.views[index].name
+        with PilImage.open(folder / "images" / f"{name}.png") as file:
+            other = smoothed(np.asarray(file.convert("RGB")), how.sigma_px)
+        seen = reconstruction.tracks.uv[rows]
+        stretch = local_affine(seen, at[point])
+        place, similarity = align_patches(other, own, seen, at[point], stretch, how)
+        good = similarity >= how.min_similarity
+        uv.append(place[good])
+        points.append(point[good])
+    if sum(map(len, points)) < ALIGNED_FROM:
+        return view
+    pose, _ = poselib.refine_absolute_pose(
+        np.concatenate(uv),
+        reconstruction.xyz_world[np.concatenate(points)],
+        _as_poselib(view.cam_from_world),
+        _poselib_camera(view.camera),
+        {"loss_type": "CAUCHY", "loss_scale": 0.5},
+    )
+    return View(view.name, view.camera, Rigid3(pose.R, pose.t))
+
+
+def _as_poselib(pose: Rigid3):
+    import poselib
+
+    result = poselib.CameraPose()
+    result.R, result.t = pose.R, pose.t
+    return result
+
+
+def _nearest_observations(
+    view: View, reconstruction: Reconstruction, reach: Bool[np.ndarray, " p"]
+) -> dict[int, Int[np.ndarray, " _n"]]:
+    """Per placed photo: the observations to compare with, one per reachable point."""
+    tracks, xyz = reconstruction.tracks, reconstruction.xyz_world
+    centres = np.stack([v.cam_from_world.centre for v in reconstruction.views])
+    ray = xyz[tracks.track] - centres[tracks.image]
+    wanted = xyz[tracks.track] - view.cam_from_world.centre
+    cosine = (ray * wanted).sum(-1) / np.maximum(
+        np.linalg.norm(ray, axis=-1) * np.linalg.norm(wanted, axis=-1), 1e-12
+    )
+    best = np.full(len(xyz), -1, dtype=np.int64)
+    order = np.argsort(cosine, kind="stable")
+    best[tracks.track[order]] = order
+    rows = best[reach & (best >= 0)]
+    return {
+        int(index): rows[tracks.image[rows] == index] for index in np.unique(tracks.image[rows])
+    }
 
 
 def _lens_of(image: Image, lenses: Mapping[str, Lens]) -> tuple[Lens, bool]:

@@ -18,6 +18,7 @@ from recon.poses.lens import Lens
 log = logging.getLogger(__name__)
 TWO_VIEW_FILE = "two_view.json"
 GRID = 8  # coverage is counted on GRID x GRID cells
+CHANCE_SHARE, CHANCE_UP_TO = 0.4, 200  # of the matches, up to so many matches
 MIN_ITERATIONS, MAX_ITERATIONS = 500, 20_000
 
 
@@ -164,13 +165,15 @@ def inliers_needed(num_matches: int, lens_a: Lens, lens_b: Lens, how: Verificati
 
     A wrong match falls into the epipolar band with the band's share of the photo; a search over
     many models finds the luckiest band, hence three times the expectation, on top of a minimal
-    sample and the user's minimum.
+    sample. Wrong matches between photos of one object are not spread evenly, though: over 130
+    false pairs of five scenes, up to 40 % of 60-200 matches fitted some wrong geometry.
     """
     share = max(
         2 * how.max_error_px * np.hypot(lens.width, lens.height) / (lens.width * lens.height)
         for lens in (lens_a, lens_b)
     )
-    return max(how.min_inliers, int(np.ceil(8 + 3 * share * num_matches)))
+    by_chance = max(8 + 3 * share * num_matches, CHANCE_SHARE * min(num_matches, CHANCE_UP_TO))
+    return max(how.min_inliers, int(np.ceil(by_chance)))
 
 
 def coverage(uv: Float[np.ndarray, "n 2"], lens: Lens) -> float:
