@@ -100,8 +100,8 @@ def score_cameras(views: Iterable[View], true_views: Mapping[str, View]) -> Came
 
     Rotation errors are measured after the world rotation that fits all cameras best (a median
     rotation, so a wrong camera does not spoil the others); centre errors after the similarity
-    that fits the centres best in the least-squares sense, re-fitted without centres that lie more
-    than 3 medians off. Two cameras fix scale and, with their orientations, the rotation; their
+    that fits the centres best in the least-squares sense, without centres that lie more than 3
+    medians off. Two cameras fix scale and, with their orientations, the rotation; their
     centre errors are then the direction error of the baseline.
 
     Raises:
@@ -151,26 +151,27 @@ def _align(
 ) -> Sim3 | None:
     if len(centres) < 2 or _extent(centres) == 0:
         return None
-    keep = np.ones(len(centres), dtype=bool)
+    fit = _scale_and_shift(centres, true_centres, true_R_world)
     for _ in range(2):
+        error = np.linalg.norm(fit.apply(centres) - true_centres, axis=-1)
+        keep = error <= 3 * np.median(error) + 1e-12
         try:
             fit = umeyama(centres[keep], true_centres[keep])
         except ValueError:  # two centres, or all on one line: the orientations fix the rest
-            fit = _scale_and_shift(centres[keep], true_centres[keep], true_R_world)
-        error = np.linalg.norm(fit.apply(centres) - true_centres, axis=-1)
-        keep = error <= 3 * np.median(error) + 1e-12
-        if keep.sum() < 3:
-            break
+            return _scale_and_shift(centres[keep], true_centres[keep], true_R_world)
     return fit
 
 
 def _scale_and_shift(
     a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"], R: Float[np.ndarray, "3 3"]
 ) -> Sim3:
-    """`b_from_a` with a given rotation; the scale is the ratio of the spreads."""
-    spread_a, spread_b = a - a.mean(0), b - b.mean(0)
-    scale = float(np.linalg.norm(spread_b) / np.linalg.norm(spread_a))
-    return Sim3(scale, R, b.mean(0) - scale * R @ a.mean(0))
+    """`b_from_a` with a given rotation; medians, so that a wrong centre does not spoil it."""
+    i, j = np.triu_indices(len(a), 1)
+    between_a = np.linalg.norm(a[i] - a[j], axis=-1)
+    between_b = np.linalg.norm(b[i] - b[j], axis=-1)
+    apart = between_a > 1e-9 * between_a.max()
+    scale = float(np.median(between_b[apart] / between_a[apart]))
+    return Sim3(max(scale, 1e-300), R, np.median(b - scale * a @ R.T, axis=0))
 
 
 def _median_rotation(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "3 3"]:

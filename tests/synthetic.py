@@ -104,7 +104,7 @@ def make_image(name: str, folder: Path | None, *, prior: float | None) -> Image:
     path = (folder or Path("nowhere")) / f"{name}.png"
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(len(name))
+        rng = np.random.default_rng([*name.encode()])
         pixels = rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         PilImage.fromarray(pixels).save(path, compress_level=0)
     return Image(name, path, WIDTH, HEIGHT, prior, path, WIDTH, HEIGHT)

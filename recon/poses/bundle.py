@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from corr.geometry import Rigid3
 from recon.poses.lens import Lens
 from recon.poses.link import Linked
-from recon.poses.triangulate import split_tracks, triangulate_tracks
+from recon.poses.triangulate import leftover, triangulate_tracks
 
 if TYPE_CHECKING:
     import pycolmap
@@ -134,7 +134,7 @@ def retriangulate(
         tables.append((track, rest.photo[keep], rest.uv[keep]))
         points.append(found.xyz[has_point])
         active.append(found.fits[keep])
-        rest, _ = split_tracks(rest, found.fits)
+        rest = leftover(rest, found.fits)
     first = np.cumsum([0, *map(len, points)])
     table = Linked(
         np.concatenate(

@@ -54,14 +54,8 @@ class Ladder:
         self, groups: Sequence[Group], tracks: Linked, evidence: Evidence
     ) -> Iterator[tuple[str, Bundle | None]]:
         lens_of = {photo: k for k, group in enumerate(groups) for photo in group.photos}
-        known = all(group.known for group in groups)
-        for focal in FOCALS[:1] if known else FOCALS:
-            guess = [
-                g if g.known else g.with_focal(focal * max(g.lens.width, g.lens.height))
-                for g in groups
-            ]
-            lenses = tuple(g.lens for g in guess)
-            note = "" if known else f", focal {focal:g} x side"
+        for note, guess, refine in self._guesses(groups):
+            lenses = tuple(group.lens for group in guess)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "database.db"
                 write_database(
@@ -70,7 +64,7 @@ class Ladder:
                 for angle in ANGLES_DEG:
                     model = map_incrementally(
                         path, len(self.names), angle, self.seed,
-                        min_inliers=self.min_inliers, refine_focal=not known,
+                        min_inliers=self.min_inliers, refine_focal=refine,
                     )  # fmt: skip
                     found = None if model is None else from_model(model, lens_of, lenses)
                     yield f"incremental, first pair >= {angle:g} deg{note}", found
@@ -80,3 +74,17 @@ class Ladder:
                     )
                     found = None if model is None else from_model(model, lens_of, lenses)
                     yield f"global{note}", found
+
+    def _guesses(self, groups: Sequence[Group]) -> Iterator[tuple[str, list[Group], bool]]:
+        """What to assume about focal lengths: a note, the groups, whether the mapper refines it."""
+        if all(group.known for group in groups):
+            yield "", list(groups), False
+            if not self.fixed_focal and len(self.names) > 2:
+                yield ", focal free", list(groups), True  # EXIF of a cropped photo is wrong
+            return
+        for focal in FOCALS:
+            guess = [
+                g if g.known else g.with_focal(focal * max(g.lens.width, g.lens.height))
+                for g in groups
+            ]
+            yield f", focal {focal:g} x side", guess, len(self.names) > 2

@@ -33,9 +33,10 @@ class Lens:
             raise ValueError(f"focal length must be positive, got {self.focal_px}")
 
     @classmethod
-    def centred(cls, width: float, height: float, focal_px: float) -> "Lens":
+    def centred(cls, width: float | int, height: float | int, focal_px: float | int) -> "Lens":
         """Undistorted, principal point in the middle."""
-        return cls("SIMPLE_PINHOLE", width, height, focal_px, width / 2, height / 2)
+        w, h = float(width), float(height)
+        return cls("SIMPLE_PINHOLE", w, h, float(focal_px), w / 2, h / 2)
 
     @property
     def params(self) -> list[float]:
@@ -79,6 +80,16 @@ class Lens:
             slope = 1 + r2 * (3 * self.k1 + 5 * self.k2 * r2)
             r = r - (r * self._factor(r2) - distorted) / np.maximum(slope, 0.1)
         return xy * np.where(distorted > 0, r / np.maximum(distorted, 1e-12), 1.0)
+
+    def undistorted(self) -> "Lens":
+        """The same without distortion."""
+        return replace(self, model="SIMPLE_PINHOLE", k1=0.0, k2=0.0)
+
+    def plausible(self) -> bool:
+        """False for distortion that folds the picture or moves its corners by more than a third."""
+        r = np.linspace(0, np.hypot(self.width, self.height) / (2 * self.focal_px), 32)
+        moved = r * self._factor(r**2)
+        return bool((np.diff(moved) > 0).all() and abs(moved[-1] / r[-1] - 1) < 1 / 3)
 
     def distortion_px(self) -> float:
         """How far distortion moves a pixel at most."""

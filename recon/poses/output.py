@@ -97,7 +97,7 @@ def normalising_transform(bundle: Bundle, xyz: Float[np.ndarray, "p 3"]) -> Sim3
     R = np.stack([right, down, np.cross(right, down)])
     depths = np.concatenate([pose.apply(xyz)[:, 2] for pose in poses])
     scale = MEDIAN_DEPTH / float(np.median(depths[depths > 0]))
-    return Sim3(scale, R, -scale * R @ np.median(xyz, 0))
+    return Sim3(scale, R, -np.median(scale * xyz @ R.T, axis=0))
 
 
 def _unit(vector: Float[np.ndarray, " 3"], otherwise: Float[np.ndarray, " 3"]) -> np.ndarray:

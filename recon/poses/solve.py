@@ -1,16 +1,20 @@
 """The camera stage: matches in, placed pinhole views, points and undistorted photos out."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from corr.errors import UserError
 from corr.matches import Matches
 from corr.photos import Image
 from recon.scene import Reconstruction
+
+if TYPE_CHECKING:
+    from recon.poses.bundle import Bundle
+    from recon.poses.two_view import TwoView
 
 log = logging.getLogger(__name__)
 CAMERAS = ("auto", "pinhole", "radial")
@@ -55,9 +59,8 @@ class PoseSolver:
         start = perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
         names = [image.name for image in images]
-        bundle, pairs = self.place(images, matches)
+        bundle, pairs, left_out = self.place(images, matches)
         two_view.save_two_views(folder, pairs, names)
-        left_out = self._reasons(bundle, pairs, names)
         reconstruction = to_reconstruction(bundle, images, left_out, folder)
         write_colmap(folder, reconstruction)
         log.info(
@@ -69,13 +72,19 @@ class PoseSolver:
             log.warning("%s is left out: %s", name, reason)
         return reconstruction
 
-    def place(self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]):
-        """Poses, lenses and points in working pixels, and the verified pairs."""
+    def place(
+        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
+    ) -> "tuple[Bundle, list[TwoView], dict[str, str]]":
+        """Poses, lenses and points in working pixels; the pairs; who is left out and why.
+
+        Raises:
+            UserError: Fewer than two photos can be placed.
+        """
         from recon.poses.evidence import Evidence
         from recon.poses.intrinsics import group_photos, scale_of, vote_focal
         from recon.poses.ladder import Ladder
         from recon.poses.link import link, thin
-        from recon.poses.reasons import no_pair_message
+        from recon.poses.reasons import no_pair_message, reasons_for
         from recon.poses.refine import Refinement
         from recon.poses.two_view import Verification, verify_pairs
 
@@ -97,23 +106,13 @@ class PoseSolver:
         refinement = Refinement(self.camera, fixed_focal=self.focal_px is not None)
         pictures = {i: images[i].load() for i in sorted(rough.poses)}
         bundle = refinement.run(rough, tracks, pictures)
-        for photo in evidence.contradicting(bundle):
+        contradicting = evidence.contradicting(bundle)
+        for photo in contradicting:
             bundle = refinement.without(bundle, photo)
         if len(bundle.poses) < 2:
             raise UserError(no_pair_message(pairs, names, len(images)))
-        return bundle, pairs
-
-    def _reasons(self, bundle, pairs, names) -> dict[str, str]:
-        from recon.poses.reasons import reason_for
-
-        placed = set(bundle.poses)
-        return {
-            name: reason_for(i, pairs, names, placed)
-            for i, name in enumerate(names)
-            if i not in placed
-        }
-
-
-def load_distorted(folder: Path) -> dict[str, dict]:
-    """Lens as taken per photo name, original pixels: what `solve` wrote to `distorted.json`."""
-    return json.loads((folder / "distorted.json").read_text())
+        weak = set(rough.poses) - set(bundle.poses) - set(contradicting)
+        left_out = reasons_for(
+            pairs, names, set(bundle.poses), weak, set(contradicting), refinement.min_observations
+        )
+        return bundle, pairs, left_out

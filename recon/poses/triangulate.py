@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from corr.geometry import Rigid3
 from recon.poses.link import Linked
@@ -112,15 +112,7 @@ def _error_px(
     return np.where(depth > MIN_DEPTH, error, np.inf)
 
 
-def split_tracks(
-    tracks: Linked, fits: Bool[np.ndarray, " m"]
-) -> tuple[Linked, Int[np.ndarray, " m"]]:
-    """The observations that do not fit their track's point, as tracks of their own.
-
-    Returns:
-        The leftover tracks and, per observation of them, the row it came from.
-    """
+def leftover(tracks: Linked, fits: Bool[np.ndarray, " m"]) -> Linked:
+    """The observations that do not fit their track's point, as tracks of their own."""
     has_point = np.bincount(tracks.track[fits], minlength=tracks.num_tracks) > 0
-    rest = ~fits & has_point[tracks.track]
-    rest &= (np.bincount(tracks.track[rest], minlength=tracks.num_tracks) >= 2)[tracks.track]
-    return tracks.select(rest), np.flatnonzero(rest)
+    return tracks.select(~fits & has_point[tracks.track])

