@@ -15,6 +15,7 @@ from recon.poses.mapping import from_model, map_globally, map_incrementally, wri
 log = logging.getLogger(__name__)
 ANGLES_DEG = (16.0, 8.0, 4.0, 2.0)  # least median parallax of the first pair
 FOCALS = (FALLBACK, 0.8, 2.2)  # x longer side, guesses when nothing tells the focal length
+FAR_OFF = 1.6  # ratio to a focal length from EXIF that cannot be
 ENOUGH = 0.9  # share of all verified matches; an attempt that agrees with them ends the search
 
 
@@ -61,12 +62,21 @@ class Ladder:
                 write_database(
                     path, guess, self.names, tracks, evidence.pairs, min_matches=self.min_inliers
                 )
+                before = None
                 for angle in ANGLES_DEG:
                     model = map_incrementally(
                         path, len(self.names), angle, self.seed,
                         min_inliers=self.min_inliers, refine_focal=refine,
                     )  # fmt: skip
-                    found = None if model is None else from_model(model, lens_of, lenses)
+                    found = None
+                    if model is not None:
+                        found = from_model(model, lens_of, lenses)
+                        size = model.num_reg_images(), model.compute_num_observations()
+                        if size == before:  # the same first pair again: further down as well
+                            break
+                        before = size
+                        if not self._near_prior(found, groups):
+                            found = None
                     yield f"incremental, first pair >= {angle:g} deg{note}", found
                 if len(self.names) > 2:
                     model = map_globally(
@@ -74,6 +84,15 @@ class Ladder:
                     )
                     found = None if model is None else from_model(model, lens_of, lenses)
                     yield f"global{note}", found
+
+    @staticmethod
+    def _near_prior(bundle: Bundle, groups: Sequence[Group]) -> bool:
+        """False when the mapper moved a focal length from EXIF beyond what EXIF gets wrong."""
+        return all(
+            max(lens.focal_px / group.lens.focal_px, group.lens.focal_px / lens.focal_px) < FAR_OFF
+            for lens, group in zip(bundle.lenses, groups, strict=True)
+            if group.trusted
+        )
 
     def _guesses(self, groups: Sequence[Group]) -> Iterator[tuple[str, list[Group], bool]]:
         """What to assume about focal lengths: a note, the groups, whether the mapper refines it."""

@@ -20,12 +20,15 @@ class Refinement:
     """What is refined and how strictly; pixels are working pixels."""
 
     camera: str  # auto | pinhole | radial
-    fixed_focal: bool
+    fixed_focal: bool  # given by the user
+    trusted_focal: bool  # given or from EXIF
     coarse_px: tuple[float, ...] = (4.0, 2.5)  # limits for observations as matched
     fine_px: tuple[float, ...] = (2.0, 1.0)  # limits for observations aligned to sub-pixels
     min_angle_deg: float = 1.0  # rays of a point must cross at this angle or more
     aligned_share: float = 0.4  # of a photo's observations; with fewer, it keeps the matched ones
     min_observations: int = 12  # points that a photo must see in the end
+    focal_from: int = 2000  # observations, from which a focal length from EXIF is refined
+    focal_drift: float = 1.25  # factor by which one adjustment may move a focal length from EXIF
     radial_from: tuple[int, int] = (5, 3000)  # photos, observations of one lens: distortion is free
     idle_distortion_px: float = 0.5  # at the corners; less than this counts as none
     centre_from: tuple[int, int] = (7, 5000)  # of every lens: principal points are free
@@ -84,7 +87,9 @@ class Refinement:
         bundle = self._without_weak(bundle, limit)
         if len(bundle.poses) < 2:
             return bundle
-        refine = not self.fixed_focal and len(bundle.poses) > 2
+        # Little data moves a focal length from EXIF further off than it was.
+        enough = not self.trusted_focal or int(bundle.active.sum()) >= self.focal_from
+        refine = not self.fixed_focal and len(bundle.poses) > 2 and enough
         radial = any(lens.model != "SIMPLE_PINHOLE" for lens in bundle.lenses)
         adjusted = adjust(
             bundle,
@@ -97,6 +102,13 @@ class Refinement:
             lenses = tuple(lens.undistorted() for lens in bundle.lenses)
             bundle = replace(bundle, lenses=lenses).filtered(limit, self.min_angle_deg)
             adjusted = adjust(bundle, refine_focal=refine, refine_distortion=False)
+        moved = [
+            abs(np.log(new.focal_px / old.focal_px))
+            for new, old in zip(adjusted.lenses, bundle.lenses, strict=True)
+        ]
+        if self.trusted_focal and max(moved) > np.log(self.focal_drift):
+            log.warning("adjust: the focal length ran away from EXIF; it is held")
+            adjusted = adjust(bundle, refine_focal=False, refine_distortion=False)
         bundle = adjusted
         log.info(
             "adjust: limit %.1f px, %d points, %d observations, %.3f px",

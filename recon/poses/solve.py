@@ -103,7 +103,11 @@ class PoseSolver:
         rough = ladder.climb(groups, thin(tracks, by_photo), evidence)
         if rough is None:
             raise UserError(no_pair_message(pairs, names, len(images)))
-        refinement = Refinement(self.camera, fixed_focal=self.focal_px is not None)
+        refinement = Refinement(
+            self.camera,
+            fixed_focal=self.focal_px is not None,
+            trusted_focal=all(g.trusted for g in groups),
+        )
         pictures = {i: images[i].load() for i in sorted(rough.poses)}
         bundle = refinement.run(rough, tracks, pictures)
         contradicting = evidence.contradicting(bundle)
