@@ -183,6 +183,9 @@ def adjust(
         config.add_image(photo + 1)
     config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+    if any(camera.params[0] <= 0 for camera in model.cameras.values()):
+        log.warning("adjust: a focal length ran below zero; lenses are held")
+        return adjust(bundle, refine_focal=False, refine_distortion=False, loss_px=loss_px)
     xyz = bundle.xyz.copy()
     for point, number in number_of.items():
         xyz[point] = model.points3D[number].xyz

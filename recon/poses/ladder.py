@@ -75,7 +75,7 @@ class Ladder:
                         if size == before:  # the same first pair again: further down as well
                             break
                         before = size
-                        if not self._near_prior(found, groups):
+                        if found is not None and not self._near_prior(found, groups):
                             found = None
                     yield f"incremental, first pair >= {angle:g} deg{note}", found
                 if len(self.names) > 2:

@@ -24,8 +24,14 @@ FEW = 10  # photos up to which two-view tracks count and one model is asked for
 
 def from_model(
     model: "pycolmap.Reconstruction", lens_of: Mapping[int, int], lenses: tuple[Lens, ...]
-) -> Bundle:
-    """Poses and lenses that the mapper found, as a bundle without points."""
+) -> Bundle | None:
+    """Poses and lenses that the mapper found, as a bundle without points.
+
+    None when the mapper let a focal length run through zero, which makes all of it void.
+    """
+    if any(camera.params[0] <= 0 for camera in model.cameras.values()):
+        log.info("map: a focal length ran below zero, attempt dropped")
+        return None
     poses = {
         number - 1: Rigid3.from_matrix(model.images[number].cam_from_world().matrix())
         for number in sorted(model.reg_image_ids())

@@ -190,3 +190,17 @@ def test_photo_of_something_else_is_not_located(tmp_path):
     assert "are needed" in reason
     none = localise(world.images[0], {}, result, tmp_path / "out")
     assert "overlaps too little" in none
+
+
+def test_mapper_result_with_a_negative_focal_length_is_dropped():
+    import pycolmap
+
+    from recon.poses.lens import Lens
+    from recon.poses.mapping import from_model
+
+    model = pycolmap.Reconstruction()
+    camera = pycolmap.Camera(
+        model="SIMPLE_PINHOLE", width=100, height=80, params=[-50.0, 50.0, 40.0], camera_id=1
+    )
+    model.add_camera(camera)
+    assert from_model(model, {0: 0}, (Lens.centred(100, 80, 90.0),)) is None
