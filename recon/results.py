@@ -108,6 +108,7 @@ def render_inputs(
 
 def export(job: "Run", splats: SavedSplats) -> None:
     """The results in everyone's formats, all in one frame, under `export/`."""
+    from recon.colmap_io import read_colmap, write_colmap
     from recon.export.mesh import read_mesh_ply, write_mesh_glb
     from recon.export.transforms import write_transforms
 
@@ -116,7 +117,9 @@ def export(job: "Run", splats: SavedSplats) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     shutil.copy(splats.folder / "splats.ply", partial / "splats.ply")
-    shutil.copytree(splats.folder / "sparse", partial / "sparse" / "0")
+    (partial / "sparse" / "0").mkdir(parents=True)
+    model = read_colmap(splats.folder / "sparse")
+    write_colmap(partial / "sparse" / "0", model, name_suffix=".png")  # as the pictures are called
     shutil.copytree(job.folder("cameras") / "images", partial / "images")
     if (job.folder("cameras") / "masks").is_dir():
         shutil.copytree(job.folder("cameras") / "masks", partial / "masks")
