@@ -10,7 +10,7 @@ from time import perf_counter
 from corr.errors import UserError
 from corr.matchers.base import Matcher
 from corr.photo_input import PhotoSet, load_photos
-from corr.store import STAGE_FILE
+from corr.store import STAGE_FILE, file_digest
 from recon.colmap_io import read_colmap
 from recon.held_out import score_held_out, summarise
 from recon.options import EvalOptions, RunOptions
@@ -142,6 +142,7 @@ def evaluate(options: EvalOptions) -> str:
     metrics = m.Metrics.read(run)
     metrics.notes = []
     names, prepare = photo_preparer(used, options.images, options.hold_out)
+    refuse_inputs(run, names, Path(options.images or used.scene.images))
     start = perf_counter()
     height = options.score_height or used.score_height
     score_run(
@@ -157,6 +158,23 @@ def evaluate(options: EvalOptions) -> str:
     write_report(run)
     lines = score_lines(metrics) or ["nothing to score: no held-out photos, no truth"]
     return "\n".join([*lines, f"report: {run / 'report.html'}"])
+
+
+def refuse_inputs(run: Path, names: list[str], folder: Path) -> None:
+    """Photos that the run was made from cannot be scored as held out, whatever they are called.
+
+    Raises:
+        UserError: One of the photos is, byte by byte, an input of the run.
+    """
+    inputs = {file_digest(i.path): i.name for i in load_photos(run / "0_photos").images
+              if i.path.is_file()}  # fmt: skip
+    for name in names:
+        path = folder / name
+        same = inputs.get(file_digest(path)) if path.is_file() else None
+        if same is not None:
+            raise UserError(
+                f"{name} is an input photo of this run ({same}); held-out photos must be others"
+            )
 
 
 def read_options(run: Path) -> RunOptions:

@@ -70,6 +70,12 @@ class EvalOptions:
     score_height: int = 0  # px; 0 = the run's
     device: str = "auto"  # auto | cpu | cuda
 
+    def __post_init__(self):
+        if self.device not in DEVICES:
+            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device}")
+        if self.score_height != 0 and self.score_height < 16:
+            raise ValueError(f"score_height must be 0 or 16 or more, got {self.score_height}")
+
 
 def register_run() -> None:
     """Put the schema and the groups of `recon run` where Hydra finds them."""

@@ -56,7 +56,7 @@ def _from_file(names: Sequence[str], path: Path, option: str) -> list[str]:
 def _by_pattern(names: Sequence[str], patterns: Sequence[str], option: str) -> list[str]:
     chosen = set()
     for pattern in patterns:
-        hits = [n for n in names if fnmatch(n, pattern) or Path(n).stem == pattern]
+        hits = [n for n in names if pattern in (n, Path(n).stem) or fnmatch(n, pattern)]
         if not hits:
             raise UserError(f"{option}: no photo is called {pattern}; the first is {names[0]}")
         chosen.update(hits)

@@ -32,6 +32,10 @@ def test_patterns_and_files_select(tmp_path):
     )
 
 
+def test_name_with_brackets_selects_itself():
+    assert choose(["p[1].jpg", "b.jpg", "c.jpg"], "all", "p[1].jpg")[1] == ["p[1].jpg"]
+
+
 @pytest.mark.parametrize(
     ("use", "hold_out", "message"),
     [

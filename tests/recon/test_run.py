@@ -17,7 +17,7 @@ from recon.export.mesh import read_mesh_ply
 from recon.export.splat_ply import read_splats
 from recon.export.transforms import read_transforms
 from recon.report.metrics import Metrics
-from tests.conftest import TINY, command
+from tests.conftest import SAMPLE, TINY, command
 
 pytestmark = pytest.mark.weights
 STAGES = ["0_photos", "1_matches", "2_cameras", "3_seeds", "4_splats", "5_mesh"]
@@ -97,6 +97,18 @@ def test_eval_scores_a_finished_run_again(tiny_run):
     after = Metrics.read(tiny_run / "run")
     assert after.held_out.psnr_mean == pytest.approx(before.held_out.psnr_mean, abs=1e-6)
     assert after.cameras == before.cameras
+
+
+def test_eval_refuses_to_score_an_input_photo_as_held_out(tiny_run, tmp_path):
+    import shutil
+
+    done = command("recon", "eval", "run=run", "hold_out=photo_01.jpg", cwd=tiny_run)
+    assert done.returncode == 1
+    assert "photo_01.jpg is an input photo of this run" in done.stderr
+    shutil.copy(SAMPLE / "photos" / "photo_03.jpg", tmp_path / "other_name.jpg")
+    done = command("recon", "eval", "run=run", f"images={tmp_path}", cwd=tiny_run)
+    assert done.returncode == 1
+    assert "other_name.jpg is an input photo of this run (photo_03.jpg)" in done.stderr
 
 
 def test_killed_run_continues_without_repeating_a_stage(tmp_path):
