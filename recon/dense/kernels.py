@@ -36,7 +36,7 @@ def _uniform(a, b):
     return np.float32(_hash(a, b)) * np.float32(2.3283064e-10)
 
 
-@nb.njit(cache=True, fastmath=True)
+@nb.njit(cache=True)
 def _patch_weights(ref, row, col, sigma_colour, weights, values):
     """Fill the patch's grey values and bilateral weights; returns weighted sums for the NCC."""
     height, width = ref.shape
@@ -66,7 +66,7 @@ def _patch_weights(ref, row, col, sigma_colour, weights, values):
     return variance
 
 
-@nb.njit(cache=True, fastmath=True)
+@nb.njit(cache=True)
 def _cost_one(
     weights, values, variance, other, size, M, p, row, col, depth, nx, ny, nz, inv_k, samples
 ):
@@ -113,7 +113,7 @@ def _cost_one(
     return np.float32(1.0) - covariance / math.sqrt(product)
 
 
-@nb.njit(cache=True, fastmath=True)
+@nb.njit(cache=True)
 def _cost(
     weights, values, variance, others, sizes, Ms, ps, row, col, depth, n, inv_k, best, scratch
 ):
@@ -139,7 +139,7 @@ def _cost(
     return (first + second + third) * np.float32(0.33333334)
 
 
-@nb.njit(cache=True, fastmath=True, inline="always")
+@nb.njit(cache=True, inline="always")
 def _depth_on_plane(depth, n, row, col, at_row, at_col, inv_k):
     """Depth at pixel `at` of the plane through pixel (row, col)."""
     x0, y0 = (col + 0.5 - inv_k[2]) / inv_k[0], (row + 0.5 - inv_k[3]) / inv_k[1]
@@ -150,7 +150,7 @@ def _depth_on_plane(depth, n, row, col, at_row, at_col, inv_k):
     return (n[0] * x0 + n[1] * y0 + n[2]) * depth / below
 
 
-@nb.njit(cache=True, parallel=True, fastmath=True)
+@nb.njit(cache=True, parallel=True)
 def score_all(ref, others, sizes, Ms, ps, inv_k, depth, normal, sigma_colour, best, cost):
     """Cost of the current hypothesis of every pixel."""
     height, width = ref.shape
@@ -166,7 +166,7 @@ def score_all(ref, others, sizes, Ms, ps, inv_k, depth, normal, sigma_colour, be
             )  # fmt: skip
 
 
-@nb.njit(cache=True, parallel=True, fastmath=True)
+@nb.njit(cache=True, parallel=True)
 def sweep(
     ref, others, sizes, Ms, ps, inv_k, depth, normal, cost, colour, iteration, near, far,
     sigma_colour, best, jitter,
