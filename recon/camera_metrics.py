@@ -43,14 +43,36 @@ class CameraScore:
 
 
 def read_cameras(path: Path) -> dict[str, View]:
-    """True cameras by photo name: a nerfstudio `transforms.json` or a COLMAP text model folder."""
+    """True cameras by photo name: nerfstudio's `transforms.json` or a COLMAP model, text or binary.
+
+    Of a binary model only the poses matter; its lenses may be distorted.
+    """
     if path.is_dir():
         if (path / "transforms.json").is_file():
             return read_transforms(path / "transforms.json")
+        if (path / "images.bin").is_file() and not (path / "images.txt").is_file():
+            return _read_binary(path)
         from recon.colmap_io import read_colmap
 
         return {view.name: view for view in read_colmap(path).views}
     return read_transforms(path)
+
+
+def _read_binary(path: Path) -> dict[str, View]:
+    import pycolmap
+
+    try:
+        model = pycolmap.Reconstruction(path)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UserError(f"{path} is no COLMAP model that can be read ({error})") from None
+    views = {}
+    for number in model.reg_image_ids():
+        image = model.images[number]
+        lens = model.cameras[image.camera_id]
+        camera = Camera(lens.width, lens.height, lens.calibration_matrix())
+        pose = Rigid3.from_matrix(image.cam_from_world().matrix())
+        views[image.name] = View(image.name, camera, pose)
+    return views
 
 
 def read_transforms(path: Path) -> dict[str, View]:
@@ -111,7 +133,8 @@ def score_cameras(views: Iterable[View], true_views: Mapping[str, View]) -> Came
     by_stem = {Path(name).stem: view for name, view in true_views.items()}
     pairs = []
     for view in views:
-        found = by_name.get(Path(view.name).name) or by_stem.get(Path(view.name).stem)
+        name = Path(view.name)  # our exports append .png to it: then it is the stem
+        found = by_name.get(name.name) or by_stem.get(name.name) or by_stem.get(name.stem)
         if found is not None:
             pairs.append((view, found))
     if not pairs:

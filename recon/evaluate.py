@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,14 @@ from time import perf_counter
 from corr.errors import UserError
 from corr.matchers.base import Matcher
 from corr.photo_input import PhotoSet, load_photos
-from corr.store import STAGE_FILE, file_digest
+from corr.store import file_digest
 from recon.colmap_io import read_colmap
 from recon.held_out import score_held_out, summarise
 from recon.options import EvalOptions, RunOptions
 from recon.render.base import Renderer
 from recon.report import metrics as m
 from recon.splats.fitted import SavedSplats, load_fitted
-from recon.workspace import check_truth
+from recon.workspace import check_truth, is_finished
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def _score_held_out(
     run: Path, splats: SavedSplats, held: HeldOutJob, renderer: Renderer
 ) -> m.HeldOut:
     folder = run / "held_out"
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # pictures of an earlier choice of photos
+    folder.mkdir()
     photos = held.prepare(held.names, folder / "photos")
     solved = read_colmap(run / "2_cameras")
     inputs = {image.name: image for image in load_photos(run / "0_photos").images}
@@ -133,9 +135,11 @@ def evaluate(options: EvalOptions) -> str:
     from recon.results import score_lines
 
     run = Path(options.run)
-    done = run / "metrics.json", run / "4_splats" / STAGE_FILE, run / "5_mesh" / STAGE_FILE
-    if not all(path.exists() for path in done):
-        raise UserError(f"{run} holds no finished run; run `python -m recon run out={run}` first")
+    if not is_finished(run):
+        raise UserError(
+            f"{run} holds no finished run, or a later one in it was interrupted; repeat the "
+            f"`python -m recon run … out={run}` that made it, which continues where it stopped"
+        )
     used = read_options(run)
     truth = Truth(options.cameras or used.scene.cameras, options.surface or used.scene.surface)
     check_truth(truth.cameras, truth.surface)

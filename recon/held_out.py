@@ -22,6 +22,7 @@ from recon.splats.fitted import SavedSplats
 from recon.splats.gaussians import Gaussians
 from recon.splats.losses import Target, photometric_loss
 from recon.splats.training import median_depths
+from recon.workspace import picture_stems
 
 log = logging.getLogger(__name__)
 REFINE_STEPS = 60
@@ -58,7 +59,8 @@ def score_held_out(
     """Register every held-out photo against the frozen reconstruction and score its render.
 
     The pose comes from 2D-3D matches and is refined on the picture itself, splats frozen. Writes
-    `<stem>_photo.png`, `<stem>_render.png` and `scores.json` into `folder`.
+    `<stem>_photo.png`, `<stem>_render.png` (the whole name where photos share a stem) and
+    `scores.json` into `folder`.
 
     Returns:
         Scores, photos that could not be registered with the reason, and the registered views.
@@ -66,6 +68,7 @@ def score_held_out(
     from recon.poses.localise import localise
 
     matches = _match(held, placed, matcher)
+    stems = picture_stems(image.name for image in held)
     scores, reasons, views = [], {}, []
     for image in tqdm(held, desc="held-out photos", unit="photo"):
         found = localise(image, matches[image.name], reconstruction, cameras_folder)
@@ -75,7 +78,7 @@ def score_held_out(
         factor = min(1.0, score_height / found.view.camera.height)
         score, view = _score_one(
             found.view, found.picture, found.valid, found.inliers, splats, renderer,
-            folder, factor,
+            folder / stems[image.name], factor,
         )  # fmt: skip
         scores.append(score)
         views.append(view)
@@ -104,7 +107,7 @@ def _score_one(
     inliers: int,
     splats: SavedSplats,
     renderer: Renderer,
-    folder: Path,
+    picture_base: Path,
     factor: float,
 ) -> tuple[PhotoScore, View]:
     import cv2
@@ -121,9 +124,9 @@ def _score_one(
     behind = splats.background
     refined, moved = refine_pose(small_view, photo, mask, splats.gaussians, renderer, behind)
     render = draw(splats.gaussians, refined, renderer, background=behind)
-    stem = Path(view.name).stem
-    save_picture(folder / f"{stem}_photo.png", photo)
-    save_picture(folder / f"{stem}_render.png", render)
+    base = str(picture_base)
+    save_picture(Path(base + "_photo.png"), photo)
+    save_picture(Path(base + "_render.png"), render)
     # Scores are of what was written: 8-bit pictures.
     photo, render = np.round(photo * 255) / 255, np.round(np.clip(render, 0, 1) * 255) / 255
     corrected = colour_corrected(render, photo, mask=mask)

@@ -47,7 +47,14 @@ class Source:
 
     def split(self, use: str, hold_out: str) -> tuple[list[str], list[str]]:
         """Input and held-out photos; a video's frames are all input."""
-        return (self.names, []) if self.video else choose(self.names, use, hold_out)
+        if not self.video:
+            return choose(self.names, use, hold_out)
+        if use != "all" or hold_out:
+            raise UserError(
+                "a video's frames have no names before they are picked: scene.use and "
+                "scene.hold_out need a folder of photos (a run leaves them in 0_photos/frames)"
+            )
+        return self.names, []
 
     def keys(self, names: list[str]) -> list[str]:
         """What the prepared photos depend on."""
@@ -83,7 +90,7 @@ class Run:
                 f"quality must be one of {', '.join(QUALITIES)}, got {options.quality}"
             )
         sample = not options.scene.images
-        self.scene = workspace.with_sample(options.scene)
+        self.scene = workspace.absolute(workspace.with_sample(options.scene))
         self.options = replace(options, scene=self.scene)
         workspace.check_truth(self.scene.cameras, self.scene.surface)
         self.source = Source(self.scene)

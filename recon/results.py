@@ -70,6 +70,7 @@ def finish(
     metrics.peak_mb = peak_memory_mb()
     metrics.write(job.out)
     write_report(job.out)
+    workspace.mark_finished(job.out)
     return closing_lines(metrics)
 
 
@@ -82,6 +83,7 @@ def render_inputs(
 ) -> m.Training:
     """Draw every placed photo with its own exposure, save and score it."""
     folder.mkdir(exist_ok=True)
+    stems = workspace.picture_stems(view.name for view in splats.views)
     scores = []
     for view in splats.views:
         render = draw(
@@ -89,7 +91,7 @@ def render_inputs(
             background=splats.background, gains=splats.gains[view.name],
         )  # fmt: skip
         render = np.clip(render, 0, 1)
-        save_picture(folder / f"{Path(view.name).stem}.png", render)
+        save_picture(folder / f"{stems[view.name]}.png", render)
         photo, mask = pictures[view.name] / 255.0, masks.get(view.name)
         scores.append(
             m.PhotoScore(

@@ -1,8 +1,12 @@
 """Where a run reads and writes: result folder, bundled sample, log file, loading pictures."""
 
+import hashlib
+import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +14,12 @@ from PIL import Image as PilImage
 
 from corr.cli import shared_dir
 from corr.errors import UserError
+from corr.store import file_digest, write_atomic
 from recon.options import RunOptions, SceneOptions
 from recon.scene import View
 
+FINISHED_FILE = "finished.json"
+LONGEST_JOB_NAME = 80  # characters; file systems end at 255
 SAMPLE = shared_dir() / "data" / "sample"
 
 
@@ -34,14 +41,43 @@ def with_sample(scene: SceneOptions) -> SceneOptions:
     )
 
 
+def absolute(scene: SceneOptions) -> SceneOptions:
+    """The same scene with absolute paths: its run can be scored from any folder."""
+
+    def full(path: str) -> str:
+        return str(Path(path).absolute()) if path else ""
+
+    def listed(selector: str) -> str:
+        return f"@{full(selector[1:])}" if selector.startswith("@") else selector
+
+    return replace(
+        scene,
+        images=full(scene.images),
+        masks=full(scene.masks),
+        use=listed(scene.use),
+        hold_out=listed(scene.hold_out),
+        cameras=full(scene.cameras),
+        surface=full(scene.surface),
+    )
+
+
 def check_truth(cameras: str, surface: str) -> None:
     """Refuse truth that cannot be read before anything is computed, not after."""
     if cameras:
         from recon.camera_metrics import read_cameras
 
         read_cameras(Path(cameras))
-    if surface and not Path(surface).is_file():
-        raise UserError(f"there is no true surface at {surface}; give a PLY of points")
+    if surface:
+        from plyfile import PlyParseError
+
+        from recon.export.points_ply import read_points
+
+        if not Path(surface).is_file():
+            raise UserError(f"there is no true surface at {surface}; give a PLY of points")
+        try:
+            read_points(surface)
+        except (PlyParseError, KeyError, ValueError) as error:
+            raise UserError(f"{surface} is no PLY of points ({error})") from None
 
 
 def result_folder(options: RunOptions, sample: bool) -> Path:
@@ -63,7 +99,7 @@ def result_folder(options: RunOptions, sample: bool) -> Path:
 
 
 def _sweep_job() -> str:
-    """A name for this job of a sweep; empty in a single run."""
+    """A name for this job of a sweep, unique within it; empty in a single run."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
@@ -71,7 +107,12 @@ def _sweep_job() -> str:
     hydra = HydraConfig.get()
     if hydra.mode is None or hydra.mode.name != "MULTIRUN":
         return ""
-    return re.sub(r"[^\w.,=-]+", "_", hydra.job.override_dirname) or str(hydra.job.num)
+    name = re.sub(r"[^\w.,=-]+", "_", hydra.job.override_dirname)
+    if len(name) > LONGEST_JOB_NAME:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name[:LONGEST_JOB_NAME]}_{digest}"
+    # The photos are not in the name (they are a path), so two jobs may differ in them alone.
+    return f"{hydra.job.num}_{name}".rstrip("_")
 
 
 def make_folder(folder: Path) -> None:
@@ -86,12 +127,40 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"cannot write to {folder} ({reason}); choose another out=…") from None
 
 
+def mark_finished(run: Path) -> None:
+    """Write down which options and stages the results of a run belong to."""
+    write_atomic(run / FINISHED_FILE, json.dumps(_state(run), indent=1))
+
+
+def is_finished(run: Path) -> bool:
+    """True when the last run in this folder came to its end and nothing has changed since."""
+    try:
+        return json.loads((run / FINISHED_FILE).read_text()) == _state(run)
+    except (OSError, ValueError):
+        return False
+
+
+def _state(run: Path) -> dict[str, str]:
+    stages = {p.parent.name: json.loads(p.read_text())["key"] for p in run.glob("*/stage.json")}
+    return {"config": file_digest(run / "config.yaml"), **stages}
+
+
 def log_to(path: Path) -> logging.Handler:
     """Append the log to a file as well."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     return handler
+
+
+def picture_stems(names: Iterable[str]) -> dict[str, str]:
+    """File names, without suffix, for pictures of photos.
+
+    The stem, or the whole name where two photos share a stem (`a.jpg`, `a.png`).
+    """
+    names = list(names)
+    shared = Counter(Path(name).stem for name in names)
+    return {n: Path(n).stem if shared[Path(n).stem] == 1 else n for n in names}
 
 
 def load_pictures(

@@ -125,6 +125,7 @@ class _Loop:
                 loss, psnr = self._one_step()
                 self.seconds = perf_counter() - start
                 self._after_step(loss, psnr)
+                bar.total = self.end
                 bar.update(1)
                 if self.step % LOG_EVERY == 0:
                     bar.set_postfix_str(f"PSNR {psnr:.1f} dB, {len(self.splats)} splats")

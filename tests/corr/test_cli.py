@@ -156,7 +156,10 @@ def test_sweep_runs_every_choice_in_a_folder_of_its_own(demo):
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("seed ")]
     assert [line.split()[1] for line in lines] == ["1", "2"]
-    assert [line.split()[-1] for line in lines] == ["outputs/bike/seed=1", "outputs/bike/seed=2"]
+    assert [line.split()[-1] for line in lines] == [
+        "outputs/bike/0_seed=1",
+        "outputs/bike/1_seed=2",
+    ]
 
 
 def test_shared_files_are_found_in_a_checkout():

@@ -94,6 +94,8 @@ def test_result_folder_that_cannot_be_made(tmp_path):
         ("device=tpu", "device must be one of auto, cpu, cuda, got tpu"),
         ("scene.use=every:x", "scene.use must be every:N"),
         ("scene.cameras=nowhere.json", "nowhere.json"),
+        ("scene.surface=nowhere.ply", "nowhere.ply"),
+        (f"scene.surface={SAMPLE / 'README.md'}", "is no PLY of points"),
     ],
 )
 def test_bad_option_value(tmp_path, argument, part):

@@ -105,3 +105,24 @@ def test_unusable_truth_is_named(tmp_path):
     (tmp_path / "bad.json").write_text('{"frames": [{"file_path": "a.png"}]}')
     with pytest.raises(UserError, match=r"not a usable transforms\.json"):
         read_cameras(tmp_path / "bad.json")
+
+
+def test_binary_model_with_our_picture_names_is_read_as_truth(tmp_path):
+    """What COLMAP writes by default, of what we export: names with .png behind them."""
+    import pycolmap
+
+    from corr.tracks import Tracks
+    from recon.scene import Reconstruction
+
+    views = ring_scene(4, 5).views
+    none = np.zeros(0, dtype=np.int64)
+    tracks = Tracks(none, none, np.zeros((0, 2)), tuple(v.name for v in views))
+    empty = Reconstruction(tuple(views), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), tracks)
+    for folder in ("text", "binary"):
+        (tmp_path / folder).mkdir()
+    write_colmap(tmp_path / "text", empty, name_suffix=".png")
+    pycolmap.Reconstruction(tmp_path / "text").write_binary(str(tmp_path / "binary"))
+    score = score_cameras(moved(views), read_cameras(tmp_path / "binary"))
+    assert len(score.names) == 4
+    assert score.rotation_deg.max() < 1e-6
+    assert score.centre_percent.max() < 1e-6

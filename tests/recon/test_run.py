@@ -111,6 +111,43 @@ def test_eval_refuses_to_score_an_input_photo_as_held_out(tiny_run, tmp_path):
     assert "other_name.jpg is an input photo of this run (photo_03.jpg)" in done.stderr
 
 
+def test_eval_refuses_a_folder_in_which_a_later_run_was_interrupted(tiny_run, tmp_path):
+    import shutil
+
+    shutil.copytree(tiny_run / "run", tmp_path / "run")
+    (tmp_path / "run" / "3_seeds.partial").mkdir()
+    stage = json.loads((tmp_path / "run" / "3_seeds" / "stage.json").read_text())
+    stage["key"] = "another"
+    (tmp_path / "run" / "3_seeds.partial" / "stage.json").write_text(json.dumps(stage))
+    done = command("recon", "eval", "run=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "interrupted" in done.stderr.strip().splitlines()[-1]
+
+
+def test_moved_run_is_scored_from_another_folder(tiny_run, tmp_path):
+    import shutil
+
+    shutil.copytree(tiny_run / "run", tmp_path / "moved")
+    (tmp_path / "moved" / "held_out" / "old_photo.png").write_bytes(b"left over")
+    done = command("recon", "eval", "run=moved", "score_height=100", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not (tmp_path / "moved" / "held_out" / "old_photo.png").exists()
+    assert Metrics.read(tmp_path / "moved").held_out.height == 100
+
+
+@pytest.mark.slow
+def test_cold_and_warm_kernel_caches_give_the_same_bits(tmp_path, monkeypatch):
+    """Compiled now or loaded from disk, a kernel must compute the same: strict arithmetic."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    for out in ("cold", "warm"):
+        done = command(
+            "recon", "run", "scene.use=every:2", f"out={out}", *TINY, cwd=tmp_path, timeout=1200
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("3_seeds/seeds.ply", "4_splats/splats.ply", "5_mesh/mesh.ply"):
+        assert (tmp_path / "cold" / name).read_bytes() == (tmp_path / "warm" / name).read_bytes()
+
+
 def test_killed_run_continues_without_repeating_a_stage(tmp_path):
     """Kill -9 in the seeds stage; the next run reuses photos, matches and cameras as they are."""
     arguments = ["recon", "run", "scene.use=every:3", "scene.hold_out=photo_04.jpg", "out=run"]
