@@ -1,0 +1,1 @@
+"""Public benchmarks in their official layouts."""

@@ -1,0 +1,1 @@
+"""Networks of our own, the scans they are trained on, and their training."""

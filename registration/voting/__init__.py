@@ -1,0 +1,1 @@
+"""Votes on rigid motions and their peaks."""
