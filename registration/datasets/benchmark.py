@@ -1,4 +1,4 @@
-"""What every benchmark reader returns: scenes of fragments, and pairs of fragments with the truth."""
+"""What every benchmark reader returns: scenes of fragments, and pairs of them with the truth."""
 
 from dataclasses import dataclass
 from pathlib import Path

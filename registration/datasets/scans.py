@@ -34,4 +34,4 @@ def _read_cloud(path: Path) -> np.ndarray:
     import open3d as o3d
 
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        return np.asarray(o3d.io.read_point_cloud(str(path)).points).reshape(-1, 3)
+        return np.asarray(o3d.io.read_point_cloud(path).points).reshape(-1, 3)
