@@ -1,0 +1,1 @@
+"""One file per format: each reads `RawCloud`s and some write them."""

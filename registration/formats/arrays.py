@@ -1,0 +1,105 @@
+"""NumPy arrays, KITTI's float32 dumps, and PCD through Open3D."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from registration.formats.raw import RawCloud, colours, from_columns
+
+_KITTI_ROW = 16  # bytes: x, y, z, reflectance as float32
+
+
+def read_npy(path: Path) -> RawCloud:
+    """An n x 3 array, or more columns as in text files."""
+    array = _load(path)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise ValueError(f"an n x 3 array of numbers is needed, it holds {_shape(array)}")
+    return from_columns(array.astype(np.float64), [])[0]
+
+
+def read_npz(path: Path) -> RawCloud:
+    """Arrays named `xyz` and optionally `rgb`, `normals` and `sensor`.
+
+    `points` and `colors` are understood as well; other arrays (features) are left alone.
+    """
+    archive = _load(path)
+    names = set(archive.files)
+
+    def pick(*choices: str) -> np.ndarray | None:
+        name = next((c for c in choices if c in names), None)
+        return None if name is None else archive[name]
+
+    xyz = pick("xyz", "points", "pos", "pcd")
+    if xyz is None:
+        raise ValueError(f"it needs an array 'xyz', it holds {', '.join(sorted(names)) or 'none'}")
+    if xyz.ndim != 2 or xyz.shape[1] != 3:
+        raise ValueError(f"its xyz must be n x 3, got {_shape(xyz)}")
+    rgb, normals, sensor = pick("rgb", "colors", "colours"), pick("normals"), pick("sensor")
+    for name, values in (("rgb", rgb), ("normals", normals)):
+        if values is not None and values.shape != xyz.shape:
+            raise ValueError(f"its {name} must be {_shape(xyz)} as xyz is, got {_shape(values)}")
+    return RawCloud(
+        xyz.astype(np.float64),
+        None if rgb is None else colours(rgb),
+        None if normals is None else normals.astype(np.float64),
+        None if sensor is None else sensor.astype(np.float64).reshape(3),
+    )
+
+
+def _load(path: Path):
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"NumPy cannot read it ({error})") from None
+
+
+def _shape(array: np.ndarray) -> str:
+    return " x ".join(map(str, array.shape)) or "one number"
+
+
+def write_npy(path: Path, cloud: RawCloud) -> None:
+    """The positions alone, float64."""
+    np.save(path, cloud.xyz)
+
+
+def write_npz(path: Path, cloud: RawCloud) -> None:
+    """`xyz` and what else is known."""
+    known = {k: v for k, v in vars(cloud).items() if v is not None}
+    np.savez_compressed(path, **known)
+
+
+def read_kitti(path: Path) -> RawCloud:
+    """A Velodyne scan of KITTI: rows of x, y, z, reflectance, float32."""
+    size = path.stat().st_size
+    if size % _KITTI_ROW:
+        raise ValueError(f"a KITTI scan has {_KITTI_ROW} bytes per point, it has {size} bytes")
+    return RawCloud(np.fromfile(path, "<f4").reshape(-1, 4)[:, :3].astype(np.float64))
+
+
+def read_pcd(path: Path) -> RawCloud:
+    """PCD in any of its encodings."""
+    import open3d as o3d
+
+    if not path.read_bytes()[:4096].lstrip().startswith((b"#", b"VERSION", b"FIELDS")):
+        raise ValueError("it does not begin like a PCD file")
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        cloud = o3d.io.read_point_cloud(str(path), format="pcd")
+    return RawCloud(
+        np.asarray(cloud.points).copy(),
+        colours(np.asarray(cloud.colors)) if cloud.has_colors() else None,
+        np.asarray(cloud.normals).copy() if cloud.has_normals() else None,
+    )
+
+
+def write_pcd(path: Path, cloud: RawCloud) -> None:
+    """Binary PCD."""
+    import open3d as o3d
+
+    out = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz))
+    if cloud.rgb is not None:
+        out.colors = o3d.utility.Vector3dVector(cloud.rgb / 255.0)
+    if cloud.normals is not None:
+        out.normals = o3d.utility.Vector3dVector(cloud.normals)
+    if not o3d.io.write_point_cloud(str(path), out):
+        raise OSError(f"Open3D could not write {path}")
