@@ -21,7 +21,7 @@ from corr.errors import UserError
 from corr.geometry.rigid import Rigid3
 from registration.datasets.benchmark import Benchmark, FragmentPair, Scene
 from registration.datasets.logs import nearest_rotation, read_poses, write_poses
-from registration.datasets.scans import read_scan
+from registration.files import read_cloud
 
 SEQUENCES = ("08", "09", "10")
 VOXEL_M = 0.3
@@ -170,7 +170,7 @@ def _icp(scene: Scene, pair: FragmentPair) -> Rigid3:
     import open3d as o3d
 
     def thinned(index: int) -> o3d.geometry.PointCloud:
-        points = o3d.utility.Vector3dVector(read_scan(scene.fragments[index]).xyz)
+        points = o3d.utility.Vector3dVector(read_cloud(scene.fragments[index]).xyz)
         return o3d.geometry.PointCloud(points).voxel_down_sample(ICP_VOXEL_M)
 
     registration = o3d.pipelines.registration

@@ -18,8 +18,8 @@ from corr.errors import UserError
 from corr.geometry.rigid import Rigid3
 from registration.datasets.benchmark import Benchmark, FragmentPair, Scene
 from registration.datasets.logs import read_poses
-from registration.datasets.scans import read_scan
 from registration.datasets.threedmatch import SceneFolders, list_fragments, read_scene
+from registration.files import read_cloud
 
 SCENES = ("livingroom1", "livingroom2", "office1", "office2")
 VOXEL_M = 0.05
@@ -124,7 +124,7 @@ def _from_trajectory(name: str, folder: Path, trajectory: Path, frames: int) -> 
 
 def _overlapping(name: str, fragments: dict[int, Path], poses: dict[int, Rigid3]):
     """The pairs of which 30 % of the smaller fragment was seen by both (1.5 voxels)."""
-    world = {i: poses[i].apply(_thinned(read_scan(p).xyz)) for i, p in fragments.items()}
+    world = {i: poses[i].apply(_thinned(read_cloud(p).xyz)) for i, p in fragments.items()}
     trees = {i: cKDTree(xyz) for i, xyz in world.items()}
     for target in fragments:
         for source in (s for s in fragments if s > target):
