@@ -42,7 +42,8 @@ def describe(cloud: PointCloud, voxel: float, keypoints: int = 0) -> DescribedCl
     points.estimate_normals(near(2 * voxel, 30))
     if cloud.sensor is not None:
         points.orient_normals_towards_camera_location(cloud.sensor)
-    fpfh = o3d.pipelines.registration.compute_fpfh_feature(points, near(5 * voxel, 100))
+    registration: Any = o3d.pipelines.registration  # its stubs ask for an optional argument
+    fpfh = registration.compute_fpfh_feature(points, near(5 * voxel, 100))
     kept = PointCloud(
         np.asarray(points.points), normals=np.asarray(points.normals),
         oriented=cloud.sensor is not None, sensor=cloud.sensor, name=cloud.name,

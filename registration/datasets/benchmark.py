@@ -21,6 +21,7 @@ class FragmentPair:
         info: Information matrix of the true pose error (translation first, then quaternion vector
             part), summed over the true correspondences; None = the benchmark has none.
         overlap: Share of the fragments that both saw, 0..1; NaN = not stated.
+        row: Its place in the scene's ground-truth file, from 0.
     """
 
     scene: str
@@ -29,6 +30,7 @@ class FragmentPair:
     target_from_source: Rigid3
     info: Float[np.ndarray, "6 6"] | None = None
     overlap: float = float("nan")
+    row: int = -1
 
     @property
     def key(self) -> tuple[str, int, int]:

@@ -125,8 +125,8 @@ def read_scene(place: SceneFolders) -> Scene:
     pairs = [
         FragmentPair(
             place.name, source=j, target=i, target_from_source=pose,
-            info=infos.get((i, j)), overlap=overlaps.get((i, j), float("nan")),
+            info=infos.get((i, j)), overlap=overlaps.get((i, j), float("nan")), row=row,
         )
-        for (i, j), pose in poses.items()
+        for row, ((i, j), pose) in enumerate(poses.items())
     ]  # fmt: skip
     return Scene(place.name, fragments, tuple(pairs))
