@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from corr.errors import UserError
+from corr.folders import log_to, make_folder
 from corr.photo_input import PhotoSet, list_photos, load_photos, prepare_photos
 from corr.store import Stage, digest, file_digest, peak_memory_mb, reuse_or_run, write_atomic
 from recon import workspace
@@ -86,9 +87,7 @@ class Run:
         from omegaconf import OmegaConf
 
         if options.quality not in QUALITIES:
-            raise UserError(
-                f"quality must be one of {', '.join(QUALITIES)}, got {options.quality}"
-            )
+            raise UserError(f"quality must be one of {', '.join(QUALITIES)}, got {options.quality}")
         sample = not options.scene.images
         self.scene = workspace.absolute(workspace.with_sample(options.scene))
         self.options = replace(options, scene=self.scene)
@@ -96,7 +95,7 @@ class Run:
         self.source = Source(self.scene)
         self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
         self.out = workspace.result_folder(options, sample)
-        workspace.make_folder(self.out)
+        make_folder(self.out)
         config = OmegaConf.to_yaml(OmegaConf.structured(self.options))
         write_atomic(self.out / "config.yaml", config)
         matcher = next(n for n, kind in MATCHERS.items() if type(options.matcher) is kind)
@@ -214,7 +213,7 @@ def run(options: RunOptions) -> Summary:
     from recon.splats.fitted import load_fitted
 
     job = Run(options)
-    handler = workspace.log_to(job.out / "run.log")
+    handler = log_to(job.out / "run.log")
     try:
         renderer = renderer_for(options.device)
         photos = job.photos()

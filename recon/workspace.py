@@ -1,8 +1,6 @@
-"""Where a run reads and writes: result folder, bundled sample, log file, loading pictures."""
+"""Where a run reads and writes: result folder, bundled sample, loading pictures."""
 
-import hashlib
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -14,12 +12,12 @@ from PIL import Image as PilImage
 
 from corr.cli import shared_dir
 from corr.errors import UserError
+from corr.folders import sweep_job
 from corr.store import file_digest, write_atomic
 from recon.options import RunOptions, SceneOptions
 from recon.scene import View
 
 FINISHED_FILE = "finished.json"
-LONGEST_JOB_NAME = 80  # characters; file systems end at 255
 SAMPLE = shared_dir() / "data" / "sample"
 
 
@@ -95,36 +93,7 @@ def result_folder(options: RunOptions, sample: bool) -> Path:
             name = parts[0]
         # Never "." or "..": that would be outputs/ itself or the folder above it.
         folder = Path("outputs") / (re.sub(r"[^\w.-]+", "_", name).strip(".") or "scene")
-    return folder / job if (job := _sweep_job()) else folder
-
-
-def _sweep_job() -> str:
-    """A name for this job of a sweep, unique within it; empty in a single run."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return ""
-    hydra = HydraConfig.get()
-    if hydra.mode is None or hydra.mode.name != "MULTIRUN":
-        return ""
-    name = re.sub(r"[^\w.,=-]+", "_", hydra.job.override_dirname)
-    if len(name) > LONGEST_JOB_NAME:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        name = f"{name[:LONGEST_JOB_NAME]}_{digest}"
-    # The photos are not in the name (they are a path), so two jobs may differ in them alone.
-    return f"{hydra.job.num}_{name}".rstrip("_")
-
-
-def make_folder(folder: Path) -> None:
-    """Create the result folder and prove that it can be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write_test"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot write to {folder} ({reason}); choose another out=…") from None
+    return folder / job if (job := sweep_job()) else folder
 
 
 def mark_finished(run: Path) -> None:
@@ -143,14 +112,6 @@ def is_finished(run: Path) -> bool:
 def _state(run: Path) -> dict[str, str]:
     stages = {p.parent.name: json.loads(p.read_text())["key"] for p in run.glob("*/stage.json")}
     return {"config": file_digest(run / "config.yaml"), **stages}
-
-
-def log_to(path: Path) -> logging.Handler:
-    """Append the log to a file as well."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    return handler
 
 
 def picture_stems(names: Iterable[str]) -> dict[str, str]:

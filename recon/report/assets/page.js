@@ -1,11 +1,5 @@
 "use strict";
-// The page around the 3-D view: compare sliders, picture modes, pair matrix, lazy start.
-
-window.addEventListener("error", e => { document.documentElement.dataset.error = e.message; });
-
-document.addEventListener("input", e => {
-  if (e.target.matches(".compare input")) e.target.closest(".compare").style.setProperty("--at", `${e.target.value}%`);
-});
+// The reconstruction's page: picture modes and the pair matrix.
 
 document.addEventListener("click", e => {
   const show = e.target.closest("[data-show]");
@@ -21,22 +15,4 @@ document.addEventListener("click", e => {
     slot.firstElementChild.removeAttribute("id"); slot.firstElementChild.hidden = false;
     document.querySelectorAll("[data-figure]").forEach(b => b.classList.toggle("on", b.dataset.figure === cell.dataset.figure));
   }
-});
-
-document.addEventListener("DOMContentLoaded", () => {
-  const root = document.getElementById("viewer");
-  if (!root) return;
-  const open = () => {
-    if (root.dataset.state !== "closed") return;
-    root.dataset.state = "opening";
-    // one frame for the browser to show that something happens, then unpack
-    requestAnimationFrame(() => setTimeout(() => {
-      try { window.viewer3d = startViewer(root); } catch (error) {
-        root.dataset.state = "failed";
-        root.querySelector("[data-part=message]").textContent = `The 3-D view could not start: ${error.message}`;
-      }
-    }));
-  };
-  root.querySelector("[data-part=poster]").addEventListener("click", open);
-  if (location.hash === "#3d-open") { open(); root.scrollIntoView(); }
 });

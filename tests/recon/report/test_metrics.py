@@ -4,7 +4,8 @@ import subprocess
 import pytest
 from report_world import make_metrics
 
-from recon.report.metadata import collect_metadata, git_state
+from corr.machine import git_state
+from recon.report.metadata import collect_metadata
 from recon.report.metrics import Metrics
 
 

@@ -1,0 +1,1 @@
+"""What the report pages of all packages share: style, scripts, figures in words."""
