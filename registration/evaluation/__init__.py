@@ -1,0 +1,1 @@
+"""Predict first, then score from files: what `registration eval` and `multiway` are made of."""

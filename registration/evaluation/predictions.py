@@ -1,0 +1,139 @@
+"""What a registrar answered, one line of JSON per pair; an interrupted file is continued."""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from corr.errors import UserError
+from corr.geometry.rigid import Rigid3
+from corr.store import write_atomic
+
+Key = tuple[str, int, int]
+SETUP_FILE = "setup.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer, in the fragments' own frames; unknown numbers are NaN."""
+
+    scene: str
+    source: int
+    target: int
+    matrix: list[float] | None  # target_from_source, 4x4 row by row; None = no answer
+    probability: float
+    accepted: bool
+    reason: str  # why not accepted
+    margin: float  # of the best over the second hypothesis
+    matches: int
+    inliers: int
+    inlier_ratio: float  # of the matches, 10 cm under the truth; measured where they were at hand
+    seconds: float  # of the registration alone
+    source_seconds: float  # of preparing the source, once per worker
+    target_seconds: float
+    evidence: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What identifies the pair within its benchmark."""
+        return self.scene, self.source, self.target
+
+    @property
+    def target_from_source(self) -> Rigid3 | None:
+        """The estimate; None when there is none."""
+        if self.matrix is None:
+            return None
+        return Rigid3.from_matrix(np.array(self.matrix).reshape(4, 4))
+
+
+def to_line(prediction: Prediction) -> str:
+    """One line of JSON; NaN and infinity become null."""
+    return json.dumps(_nulls(asdict(prediction)), allow_nan=False)
+
+
+def from_line(line: str) -> Prediction:
+    """The reverse of `to_line`.
+
+    Raises:
+        ValueError: The line is cut off or is something else.
+    """
+    values = json.loads(line)
+    try:
+        numbers = {k: float("nan") for k, v in values.items() if v is None and k != "matrix"}
+        return Prediction(**{**values, **numbers})
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"not a prediction: {error}") from None
+
+
+def _nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _nulls(v) for k, v in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read_predictions(path: Path) -> dict[Key, Prediction]:
+    """All complete lines by pair; a cut-off last line (a kill while writing) is dropped.
+
+    Raises:
+        UserError: Another line is damaged.
+    """
+    found: dict[Key, Prediction] = {}
+    lines = path.read_text().splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            prediction = from_line(line)
+        except ValueError:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}:{number} is damaged; delete the line or the file") from None
+        found[prediction.key] = prediction
+    return found
+
+
+def read_all(folder: Path) -> dict[Key, Prediction]:
+    """The predictions of every shard in a folder."""
+    found: dict[Key, Prediction] = {}
+    for path in sorted(folder.glob("predictions*.jsonl")):
+        found |= read_predictions(path)
+    return found
+
+
+def open_to_append(path: Path, done: Iterable[Prediction]) -> IO[str]:
+    """Rewrite the file with its complete lines, then open it for more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, "".join(to_line(p) + "\n" for p in done))
+    return path.open("a")
+
+
+def append(file: IO[str], prediction: Prediction) -> None:
+    """Add one line and see it onto the disk."""
+    file.write(to_line(prediction) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def keep_setup(folder: Path, setup: dict[str, Any]) -> None:
+    """Note what the predictions in a folder are made with.
+
+    Raises:
+        UserError: It holds predictions made with something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SETUP_FILE
+    if path.is_file():
+        before = json.loads(path.read_text())
+        changed = sorted(k for k in {*before, *setup} if before.get(k) != setup.get(k))
+        if changed and any(folder.glob("predictions*.jsonl")):
+            key = changed[0]
+            raise UserError(
+                f"{folder} holds predictions made with {key}={before.get(key)}, not "
+                f"{setup.get(key)}; choose another out= or delete the folder"
+            )
+    write_atomic(path, json.dumps(setup, indent=1))

@@ -1,0 +1,126 @@
+"""The options of `python -m registration eval | multiway`. No torch here: `--help` is instant."""
+
+import re
+from dataclasses import dataclass, field
+
+from registration.baselines import BASELINES, Open3DRansac
+from registration.registrar import Registrar
+
+BENCHMARKS = ("3dmatch", "3dlomatch", "kitti", "icl_nuim")
+ORIENTATIONS = ("sensor", "none", "file")
+REFINEMENTS = ("none", "icp")
+CANDIDATES = ("all", "near")
+
+
+@dataclass
+class EvalOptions:
+    """What `registration eval` can be told."""
+
+    benchmark: str = "???"  # 3dmatch | 3dlomatch | kitti | icl_nuim
+    data: str = "???"  # folder of the benchmark, official layout
+    registrar: Registrar = field(default_factory=Open3DRansac)
+    orientation: str = "sensor"  # sensor: stood at each fragment's origin | none: unknown
+    keypoints: int = 0  # points with a descriptor per fragment; 0 = as the registrar has it
+    refine: str = "none"  # none | icp: after the registrar
+    every: int = 1  # only every n-th pair
+    scenes: str = ""  # only these scenes: parts of their names, comma between; empty = all
+    voxel: float = 0.0  # m, working resolution; 0 = the benchmark's
+    seed: int = 0  # of everything random
+    workers: int = 1  # processes
+    shard: str = "1/1"  # i/n: this run's part of the pairs; the last one to finish scores
+    out: str = ""  # result folder; empty = outputs/eval/<benchmark>_<registrar>_<orientation>
+
+    def __post_init__(self):
+        _one_of("benchmark", self.benchmark, BENCHMARKS)
+        _one_of("orientation", self.orientation, ORIENTATIONS[:2])
+        _one_of("refine", self.refine, REFINEMENTS)
+        _at_least("every", self.every, 1)
+        _at_least("workers", self.workers, 1)
+        _at_least("keypoints", self.keypoints, 0)
+        _at_least("voxel", self.voxel, 0)
+        part = re.fullmatch(r"(\d+)/(\d+)", self.shard)
+        if not part or not 1 <= int(part[1]) <= int(part[2]):
+            raise ValueError(f"shard must be i/n with 1 <= i <= n, got {self.shard}")
+
+
+@dataclass
+class MultiwayOptions:
+    """What `registration multiway` can be told."""
+
+    clouds: str = "???"  # folder of the scans; their numbers are the order of recording
+    registrar: Registrar = field(default_factory=Open3DRansac)
+    orientation: str = "file"  # sensor: stood at each scan's origin | none: unknown | file: its say
+    candidates: str = "all"  # pairs to try: all | near: within `reach` of each other in order
+    reach: int = 20  # scans, with candidates=near
+    voxel: float = 0.0  # working resolution, the scans' unit; 0 = from their point spacing
+    min_probability: float = 0.5  # an edge below it is not used
+    min_overlap: float = 0.3  # share of the smaller scan within 1.5 voxels of the other
+    sure: float = 0.9  # an edge that no third scan supports must be this probable
+    cycle_deg: float = 5.0  # deg, three edges around a triangle may turn by this much
+    cycle_voxels: float = 4.0  # voxels, and shift by this much
+    prune: float = 0.25  # the optimiser drops loop edges whose line process falls below
+    preference: float = 20.0  # of loop edges over neighbours in the order, Open3D's measure
+    truth: str = ""  # to score against: gt.log of pairs, or a trajectory; empty = unknown
+    frames_per_fragment: int = 1  # of a trajectory; 1 = it has one pose per scan
+    seed: int = 0  # of everything random
+    workers: int = 1  # processes
+    out: str = ""  # result folder; empty = outputs/multiway/<name of the folder>
+
+    def __post_init__(self):
+        _one_of("orientation", self.orientation, ORIENTATIONS)
+        _one_of("candidates", self.candidates, CANDIDATES)
+        for name in ("min_probability", "min_overlap", "sure", "prune"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        for name in ("reach", "workers", "frames_per_fragment"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("voxel", "cycle_deg", "cycle_voxels", "preference"):
+            _at_least(name, getattr(self, name), 0)
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in (*choices, "(required)", "???"):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value}")
+
+
+def _at_least(name: str, value: float, least: int) -> None:
+    if not value >= least:
+        raise ValueError(f"{name} must be {least} or more, got {value}")
+
+
+def registrars() -> dict[str, type[Registrar]]:
+    """Every registrar by the name it is chosen with."""
+    try:
+        from registration.hough import HoughRegistrar
+    except ModuleNotFoundError:
+        return dict(BASELINES)
+    return {"hough": HoughRegistrar, **BASELINES}
+
+
+def registrar_name(registrar: Registrar) -> str:
+    """The name a registrar is chosen with, for tables and folders."""
+    names = {kind: name for name, kind in BASELINES.items()}
+    return names.get(type(registrar), type(registrar).__name__.removesuffix("Registrar").lower())
+
+
+def register_eval() -> None:
+    """Put the schema and the registrars of `registration eval` where Hydra finds them."""
+    _register("registration_eval_schema", EvalOptions)
+
+
+def register_multiway() -> None:
+    """Put the schema and the registrars of `registration multiway` where Hydra finds them."""
+    _register("registration_multiway_schema", MultiwayOptions)
+
+
+def _register(name: str, options: type) -> None:
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import MISSING, OmegaConf
+
+    store = ConfigStore.instance()
+    schema = OmegaConf.structured(options)
+    schema.registrar = MISSING  # the group fills it
+    store.store(name=name, node=schema)
+    for choice, kind in registrars().items():
+        store.store(group="registrar", name=choice, node=kind)
