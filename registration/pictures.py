@@ -1,0 +1,174 @@
+"""Overlay pictures: both scans before and after, from three sides, and how far they are apart."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from registration.cloud import PointCloud
+from registration.render import STAGE, Splats, draw, framed, look, surface_normals, visible
+
+SOURCE_RGB = np.array([255, 146, 56], np.uint8)
+TARGET_RGB = np.array([74, 144, 255], np.uint8)
+FAR_RGB = np.array([92, 97, 108], np.uint8)  # farther than the colour scale reaches
+PANEL = (560, 460)  # pixels per view
+MOST_POINTS = 60_000  # per cloud and picture
+DISTANCE_FULL = 2.0  # voxels at the end of the colour scale
+VIEW_NAMES = ("from the front", "from the side", "from above")
+_SCALE_STOPS = np.array(
+    [[40, 60, 190], [48, 180, 220], [120, 220, 130], [250, 210, 70], [235, 70, 50]], float
+)
+_GAP = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """What is drawn, thinned.
+
+    Args:
+        source: Points of the source in its own frame.
+        target: Points of the target.
+        moved: The same source points in the target's frame; None if there is no answer.
+        distance: Of every moved point to the target, voxels; None if there is no answer.
+        spacing: Typical distance between drawn points, data's unit.
+        source_rgb: Own colours of the source points, None if it has none.
+        target_rgb: Own colours of the target points, None if it has none.
+        up: Upwards in the target's frame.
+        front: Where the first view looks, target's frame.
+    """
+
+    source: Float[np.ndarray, "n 3"]
+    target: Float[np.ndarray, "m 3"]
+    moved: Float[np.ndarray, "n 3"] | None
+    distance: Float[np.ndarray, " n"] | None
+    spacing: float
+    source_rgb: UInt8[np.ndarray, "n 3"] | None
+    target_rgb: UInt8[np.ndarray, "m 3"] | None
+    up: Float[np.ndarray, " 3"]
+    front: Float[np.ndarray, " 3"]
+
+
+def upright(cloud: PointCloud) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """Upwards and the direction of the first view, guessed from how the points lie.
+
+    A cloud that lies in front of the origin like the picture of a depth camera is looked at along
+    z with -y upwards; anything else has z upwards and is looked at across its longer side.
+    """
+    xyz = cloud.xyz[:: max(1, len(cloud) // 20_000)]
+    in_front = xyz[:, 2] > 0
+    wide = np.quantile(abs(xyz[:, :2]) / np.maximum(xyz[:, 2:], 1e-12), 0.95)
+    if in_front.mean() > 0.99 and wide < 1.6:
+        return np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+    flat = xyz[:, :2] - xyz[:, :2].mean(axis=0)
+    shorter = np.linalg.eigh(flat.T @ flat)[1][:, 0]
+    return np.array([0.0, 0.0, 1.0]), np.array([shorter[0], shorter[1], 0.0])
+
+
+def viewing_directions(
+    up: Float[np.ndarray, " 3"], front: Float[np.ndarray, " 3"]
+) -> list[list[Float[np.ndarray, "3 3"]]]:
+    """`cam_from_world` of front, side and above; of several the one that shows more is drawn."""
+    side = np.cross(front, up)
+    return [
+        [look(front - 0.35 * up + 0.25 * side, up)],
+        [look(front - 0.45 * up + turn * side, up) for turn in (-1.2, 1.4)],
+        [look(-up + 0.12 * front, up)],
+    ]
+
+
+def distance_colours(distance: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
+    """Blue (on the surface) over green to red (`DISTANCE_FULL` voxels), grey beyond."""
+    share = np.clip(distance / DISTANCE_FULL, 0, 1)
+    stops = np.linspace(0, 1, len(_SCALE_STOPS))
+    rgb = np.stack([np.interp(share, stops, _SCALE_STOPS[:, k]) for k in range(3)], axis=1)
+    rgb = rgb.round().astype(np.uint8)
+    rgb[distance > DISTANCE_FULL] = FAR_RGB
+    return rgb
+
+
+def write_pictures(folder: Path, pair: Pair) -> list[str]:
+    """Write `overlay_*.png` and return their names: before, after, distance, colours."""
+    made = {"overlay_before.png": before_picture(pair)}
+    if pair.moved is not None and pair.distance is not None:
+        plain = [(pair.target, TARGET_RGB), (pair.moved, SOURCE_RGB)]
+        made["overlay_after.png"] = _labelled(panels(plain, pair), "after", _pair_legend())
+        seen = [(pair.moved, distance_colours(pair.distance))]
+        made["overlay_distance.png"] = _labelled(
+            panels(seen, pair), "source, distance to the target", _scale_legend()
+        )
+        if pair.source_rgb is not None and pair.target_rgb is not None:
+            own = [(pair.target, pair.target_rgb), (pair.moved, pair.source_rgb)]
+            made["overlay_colours.png"] = _labelled(panels(own, pair), "after, own colours", [])
+    for name, picture in made.items():
+        PilImage.fromarray(picture).save(folder / name)
+    return list(made)
+
+
+def before_picture(pair: Pair) -> UInt8[np.ndarray, "h w 3"]:
+    """Both scans in the frames in which they came; far-apart ones are centred and say so."""
+    source, note = pair.source, "before, as given"
+    apart = float(np.linalg.norm(source.mean(axis=0) - pair.target.mean(axis=0)))
+    extent = float(max(np.ptp(source, axis=0).max(), np.ptp(pair.target, axis=0).max()))
+    if apart > 4 * extent:
+        source = source - source.mean(axis=0) + pair.target.mean(axis=0)
+        note = "before, moved to one centre"
+    parts = [(pair.target, TARGET_RGB), (source, SOURCE_RGB)]
+    return _labelled(panels(parts, pair), note, _pair_legend())
+
+
+def panels(
+    parts: list[tuple[np.ndarray, np.ndarray]], pair: Pair
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The three views side by side.
+
+    Args:
+        parts: Points of each cloud with one colour or a colour per point.
+        pair: Says how large points are and what is up.
+    """
+    xyz = np.concatenate([points for points, _ in parts])
+    rgb = np.concatenate([np.broadcast_to(colour, points.shape) for points, colour in parts])
+    normals = np.concatenate([surface_normals(points) for points, _ in parts])
+    splats = Splats(xyz, normals, rgb.astype(np.uint8))
+    rows = []
+    radius = 0.62 * pair.spacing
+    for choices in viewing_directions(pair.up, pair.front):
+        views = [framed(xyz, c, aspect=PANEL[0] / PANEL[1]) for c in choices]
+        view = max(views, key=lambda v: visible(xyz, v, radius)) if len(views) > 1 else views[0]
+        rows.append(draw(splats, view, PANEL, radius))
+        rows.append(np.full((PANEL[1], _GAP, 3), 255, np.uint8))
+    return np.concatenate(rows[:-1], axis=1)
+
+
+def _pair_legend() -> list[tuple[str, np.ndarray]]:
+    return [("source", SOURCE_RGB), ("target", TARGET_RGB)]
+
+
+def _scale_legend() -> list[tuple[str, np.ndarray]]:
+    values = np.linspace(0, DISTANCE_FULL, 5)
+    steps = [(f"{v:g}", distance_colours(np.array([v]))[0]) for v in values]
+    return [*steps, ("voxels", np.array(STAGE, np.uint8)), ("farther", FAR_RGB)]
+
+
+def _labelled(
+    picture: UInt8[np.ndarray, "h w 3"], title: str, legend: list[tuple[str, np.ndarray]]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Names of the views, a title on the left and a legend on the right."""
+    canvas = PilImage.fromarray(picture)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=16)
+    small = ImageFont.load_default(size=14)
+    for k, name in enumerate(VIEW_NAMES):
+        x = k * (PANEL[0] + _GAP) + 14
+        pen.text((x, PANEL[1] - 28), name, fill=(150, 158, 172), font=small)
+    pen.text((14, 10), title, fill=(232, 235, 240), font=font)
+    x = canvas.width - 14
+    for name, colour in reversed(legend):
+        x -= int(pen.textlength(name, font=small))
+        pen.text((x, 11), name, fill=(210, 216, 226), font=small)
+        if tuple(colour) != STAGE:
+            x -= 18
+            pen.ellipse((x, 14, x + 11, 25), fill=tuple(int(c) for c in colour))
+        x -= 12
+    return np.asarray(canvas)
