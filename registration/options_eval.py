@@ -23,7 +23,7 @@ class EvalOptions:
     keypoints: int = 0  # points with a descriptor per fragment; 0 = as the registrar has it
     refine: str = "none"  # none | icp: after the registrar
     every: int = 1  # only every n-th pair
-    scenes: str = ""  # only these scenes: parts of their names, comma between; empty = all
+    scenes: str = ""  # parts of their names, colons between: redkitchen:hotel1; empty = all
     voxel: float = 0.0  # m, working resolution; 0 = the benchmark's
     seed: int = 0  # of everything random
     workers: int = 1  # processes
@@ -60,7 +60,7 @@ class MultiwayOptions:
     cycle_voxels: float = 4.0  # voxels, and shift by this much
     prune: float = 0.25  # the optimiser drops loop edges whose line process falls below
     preference: float = 20.0  # of loop edges over neighbours in the order, Open3D's measure
-    truth: str = ""  # to score against: gt.log of pairs, or a trajectory; empty = unknown
+    truth: str = ""  # gt.log of pairs (several: colons between) or a trajectory; empty = unknown
     frames_per_fragment: int = 1  # of a trajectory; 1 = it has one pose per scan
     seed: int = 0  # of everything random
     workers: int = 1  # processes

@@ -1,5 +1,6 @@
 """Poses of scans against the truth: absolute trajectory error, and pose errors scan by scan."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,14 @@ class Truth:
 
 
 def read_truth(files: str, *, frames_per_fragment: int = 1) -> Truth:
-    """From pairs (`gt.log`; several with a comma between) or a trajectory.
+    """From pairs (`gt.log`; several with a colon between, as in PATH) or a trajectory.
 
     Pairs are made into poses by the same pose graph that the estimates go through.
 
     Raises:
         UserError: A file is missing or does not fit.
     """
-    paths = [Path(f.strip()).expanduser() for f in files.split(",") if f.strip()]
+    paths = [Path(f.strip()).expanduser() for f in files.split(os.pathsep) if f.strip()]
     records: dict[tuple[int, int], Rigid3] = {}
     for path in paths:
         records |= read_poses(path)
