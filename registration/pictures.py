@@ -21,7 +21,8 @@ VIEW_NAMES = ("from the front", "from the side", "from above")
 _SCALE_STOPS = np.array(
     [[40, 60, 190], [48, 180, 220], [120, 220, 130], [250, 210, 70], [235, 70, 50]], float
 )
-_GAP = 6
+_GAP, _GAP_GREY = 4, 60  # pixels between the views
+_GUESSED_FROM = 8000  # points that upwards is guessed from
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +56,31 @@ def upright(cloud: PointCloud) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarra
     """Upwards and the direction of the first view, guessed from how the points lie.
 
     A cloud that lies in front of the origin like the picture of a depth camera is looked at along
-    z with -y upwards; anything else has z upwards and is looked at across its longer side.
+    z, and upwards is the commonest normal around -y (a floor, a table); anything else has z
+    upwards and is looked at across its longer side.
     """
-    xyz = cloud.xyz[:: max(1, len(cloud) // 20_000)]
-    in_front = xyz[:, 2] > 0
+    xyz = cloud.xyz[:: max(1, len(cloud) // _GUESSED_FROM)]
     wide = np.quantile(abs(xyz[:, :2]) / np.maximum(xyz[:, 2:], 1e-12), 0.95)
-    if in_front.mean() > 0.99 and wide < 1.6:
-        return np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+    if (xyz[:, 2] > 0).mean() > 0.99 and wide < 1.6:
+        up = commonest_normal(surface_normals(xyz), np.array([0.0, -1.0, 0.0]))
+        return up, np.array([0.0, 0.0, 1.0]) - up[2] * up
     flat = xyz[:, :2] - xyz[:, :2].mean(axis=0)
     shorter = np.linalg.eigh(flat.T @ flat)[1][:, 0]
     return np.array([0.0, 0.0, 1.0]), np.array([shorter[0], shorter[1], 0.0])
+
+
+def commonest_normal(
+    normals: Float[np.ndarray, "n 3"], about: Float[np.ndarray, " 3"]
+) -> Float[np.ndarray, " 3"]:
+    """The direction within 50 degrees of `about` that most normals share; else `about` itself."""
+    along = normals @ about
+    near = (normals * np.sign(along)[:, None])[abs(along) > np.cos(np.radians(50))]
+    if len(near) < 0.1 * len(normals):
+        return about
+    some = near[:: max(1, len(near) // 500)]
+    agree = some @ near.T > np.cos(np.radians(8))
+    mean = near[agree[agree.sum(axis=1).argmax()]].mean(axis=0)
+    return mean / np.linalg.norm(mean)
 
 
 def viewing_directions(
@@ -138,7 +154,7 @@ def panels(
         views = [framed(xyz, c, aspect=PANEL[0] / PANEL[1]) for c in choices]
         view = max(views, key=lambda v: visible(xyz, v, radius)) if len(views) > 1 else views[0]
         rows.append(draw(splats, view, PANEL, radius))
-        rows.append(np.full((PANEL[1], _GAP, 3), 255, np.uint8))
+        rows.append(np.full((PANEL[1], _GAP, 3), _GAP_GREY, np.uint8))
     return np.concatenate(rows[:-1], axis=1)
 
 
@@ -163,6 +179,8 @@ def _labelled(
         x = k * (PANEL[0] + _GAP) + 14
         pen.text((x, PANEL[1] - 28), name, fill=(150, 158, 172), font=small)
     pen.text((14, 10), title, fill=(232, 235, 240), font=font)
+    wide = sum(int(pen.textlength(name, font=small)) + 30 for name, _ in legend)
+    pen.rectangle((canvas.width - wide - 10, 0, canvas.width, 34), fill=STAGE)
     x = canvas.width - 14
     for name, colour in reversed(legend):
         x -= int(pen.textlength(name, font=small))

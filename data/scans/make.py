@@ -22,14 +22,14 @@ from maker.truth import _cast  # noqa: E402
 
 SCENE_SEED, SEED = 1849, 2207
 SIZE = 120, 90  # rays
-FOCAL_PX = 98.0  # 63 degrees wide
+FOCAL_PX = 112.0  # 56 degrees wide
 SAMPLES = 48  # rays of light per pixel, for the colours
-NOISE_M = 0.0012  # standard deviation of the depth at one metre; grows with its square
+NOISE_M = 0.0008  # standard deviation of the depth at one metre; grows with its square
 EDGE_M = 0.06  # rays beside a jump of this size are lost, as with real depth cameras
-# Where each camera stands and what it looks at, metres, world z up.
+# Where each camera stands and what it looks at, metres, world z up, and its roll, degrees.
 PLACES = {
-    "source": ((-1.02, -0.52, 0.66), (-0.12, 0.30, 0.10), 3.0),
-    "target": ((0.30, -1.12, 0.50), (0.34, 0.04, 0.12), -6.0),
+    "source": ((-0.75, -0.85, 0.75), (-0.20, 0.10, 0.05), 31.0),
+    "target": ((-0.10, -1.10, 0.70), (0.27, 0.05, 0.05), -4.0),
 }
 log = logging.getLogger("make")
 

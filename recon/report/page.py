@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from corr.page import assets
+from corr.page.pictures import jpeg_uri, load_rgb
 from corr.page.text import environment, json_markup
 from corr.store import write_atomic
 from recon.report import pictures, plots, viewer
@@ -111,7 +112,7 @@ def _rows(files: RunFiles) -> list[PhotoRow]:
         thumb, card = "", None
         try:
             if photo.work:
-                thumb = pictures.jpeg_uri(pictures.load_rgb(photo.work), 420, quality=80)
+                thumb = jpeg_uri(load_rgb(photo.work), 420, quality=80)
             if photo.undistorted and photo.render and photo.status == "placed":
                 card = pictures.triple(photo.name, photo.undistorted, photo.render, side)
         except OSError as error:
@@ -219,7 +220,7 @@ def _layouts(files: RunFiles) -> list[Markup]:
 
 def _mesh_views(run: Path) -> list[tuple[str, str]]:
     found = sorted((run / "5_mesh" / "views").glob("*.png"))[:6]
-    return [(p.stem, pictures.jpeg_uri(pictures.load_rgb(p), 720)) for p in found]
+    return [(p.stem, jpeg_uri(load_rgb(p), 720)) for p in found]
 
 
 def _downloads(run: Path) -> list[tuple[str, str, float]]:

@@ -1,7 +1,5 @@
 """Pictures for the report: JPEG data addresses, differences, matches, the pair matrix."""
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image as PilImage
 
+from corr.page.pictures import jpeg_uri, load_rgb
 from recon.report.run_files import Pair, Photo
 
 LINES_PER_PAIR = 150
@@ -16,22 +15,6 @@ MAX_PAIRS = 80
 DIFFERENCE_FULL = 0.25  # mean absolute difference (of 1) that is drawn at full brightness
 _SCORE_CLASSES = 8
 _HEAT = np.array([[10, 8, 30], [90, 22, 110], [187, 55, 84], [249, 142, 9], [252, 255, 200]])
-
-
-def load_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture file as 8-bit RGB."""
-    with PilImage.open(path) as file:
-        return np.asarray(file.convert("RGB"))
-
-
-def jpeg_uri(rgb: UInt8[np.ndarray, "h w 3"], max_side: int, *, quality: int = 84) -> str:
-    """A `data:` address of the picture, shrunk so that its longer side fits."""
-    picture = PilImage.fromarray(rgb)
-    if max(picture.size) > max_side:
-        picture.thumbnail((max_side, max_side), PilImage.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def side_for(num_photos: int) -> int:

@@ -1,0 +1,62 @@
+"""Clouds far from their origin (surveys) are aligned near it, and the answer is moved back."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from corr.geometry.rigid import Rigid3
+from registration.cloud import PointCloud
+from registration.result import Degeneracy, Hypothesis, Registration
+
+_FAR = 50.0  # extents between the origin and the centroid of a cloud that is moved
+
+
+def local_origin(cloud: PointCloud) -> Float[np.ndarray, " 3"]:
+    """Zero, or a whole-number point near the centroid if the cloud lies far from its origin."""
+    low, high = cloud.xyz.min(axis=0), cloud.xyz.max(axis=0)
+    middle, extent = (low + high) / 2, float((high - low).max())
+    if float(np.linalg.norm(middle)) < _FAR * extent:
+        return np.zeros(3)
+    return np.round(middle)
+
+
+def shifted(cloud: PointCloud, origin: Float[np.ndarray, " 3"]) -> PointCloud:
+    """The cloud with `origin` as its new origin."""
+    return cloud.moved(Rigid3(np.eye(3), -origin)) if origin.any() else cloud
+
+
+def restored(
+    answer: Registration, source_origin: Float[np.ndarray, " 3"],
+    target_origin: Float[np.ndarray, " 3"],
+) -> Registration:  # fmt: skip
+    """An answer between shifted clouds as one between the clouds themselves.
+
+    With x_t' = s R x_s' + t', x_s' = x_s - o_s and x_t' = x_t - o_t: t = t' + o_t - s R o_s. The
+    translation of the covariance is that of the target's origin, v = v' + o_t x w.
+    """
+    if not source_origin.any() and not target_origin.any():
+        return answer
+
+    def back(local: Rigid3, scale: float) -> Rigid3:
+        return Rigid3(local.R, local.t + target_origin - scale * (local.R @ source_origin))
+
+    def hypothesis(h: Hypothesis) -> Hypothesis:
+        return replace(h, target_from_source=back(h.target_from_source, h.scale))
+
+    def degeneracy(d: Degeneracy) -> Degeneracy:
+        return replace(d, through=d.through + target_origin)
+
+    moved, covariance = answer.target_from_source, answer.covariance
+    if covariance is not None:
+        x, y, z = target_origin
+        map_ = np.eye(6)
+        map_[3:, :3] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
+        covariance = map_ @ covariance @ map_.T
+    return replace(
+        answer,
+        target_from_source=None if moved is None else back(moved, answer.scale),
+        hypotheses=tuple(hypothesis(h) for h in answer.hypotheses),
+        degeneracies=tuple(degeneracy(d) for d in answer.degeneracies),
+        covariance=covariance,
+    )
