@@ -130,11 +130,11 @@ def match_residuals(
     prepared_source: Any, prepared_target: Any, answer: Registration
 ) -> Float[np.ndarray, " m"] | None:
     """Distance of every match under the answer; None without an answer, matches or points."""
-    clouds = [getattr(p, "cloud", None) for p in (prepared_source, prepared_target)]
+    source, target = (getattr(p, "cloud", None) for p in (prepared_source, prepared_target))
     moved, matches = answer.target_from_source, answer.matches
-    if moved is None or not len(matches) or not all(isinstance(c, PointCloud) for c in clouds):
+    if source is None or target is None or moved is None or not len(matches):
         return None
-    a, b = (cloud.xyz[matches[:, k]] for k, cloud in enumerate(clouds))
+    a, b = source.xyz[matches[:, 0]], target.xyz[matches[:, 1]]
     return np.linalg.norm(answer.scale * (a @ moved.R.T) + moved.t - b, axis=1)
 
 

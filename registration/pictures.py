@@ -135,9 +135,7 @@ def before_picture(pair: Pair) -> UInt8[np.ndarray, "h w 3"]:
     return _labelled(panels(parts, pair), note, _pair_legend())
 
 
-def panels(
-    parts: list[tuple[np.ndarray, np.ndarray]], pair: Pair
-) -> UInt8[np.ndarray, "h w 3"]:
+def panels(parts: list[tuple[np.ndarray, np.ndarray]], pair: Pair) -> UInt8[np.ndarray, "h w 3"]:
     """The three views side by side.
 
     Args:

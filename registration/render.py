@@ -52,9 +52,7 @@ class Viewpoint:
         return uv, depth
 
 
-def look(
-    forward: Float[np.ndarray, " 3"], up: Float[np.ndarray, " 3"]
-) -> Float[np.ndarray, "3 3"]:
+def look(forward: Float[np.ndarray, " 3"], up: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
     """`cam_from_world` of a camera that looks along `forward` with `up` upwards."""
     z = forward / np.linalg.norm(forward)
     x = np.cross(z, up)

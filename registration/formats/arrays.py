@@ -84,7 +84,7 @@ def read_pcd(path: Path) -> RawCloud:
     if not path.read_bytes()[:4096].lstrip().startswith((b"#", b"VERSION", b"FIELDS")):
         raise ValueError("it does not begin like a PCD file")
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        cloud = o3d.io.read_point_cloud(str(path), format="pcd")
+        cloud = o3d.io.read_point_cloud(path, format="pcd")
     return RawCloud(
         np.asarray(cloud.points).copy(),
         colours(np.asarray(cloud.colors)) if cloud.has_colors() else None,
@@ -101,5 +101,5 @@ def write_pcd(path: Path, cloud: RawCloud) -> None:
         out.colors = o3d.utility.Vector3dVector(cloud.rgb / 255.0)
     if cloud.normals is not None:
         out.normals = o3d.utility.Vector3dVector(cloud.normals)
-    if not o3d.io.write_point_cloud(str(path), out):
+    if not o3d.io.write_point_cloud(path, out):
         raise OSError(f"Open3D could not write {path}")
