@@ -1,6 +1,7 @@
 """Registrars of others behind our contract, to compare with: Open3D RANSAC, FGR, KISS-Matcher.
 
-Their probability is a saturating count of inliers, n / (n + half): a ranking, not a calibration.
+Their probability is a saturating count of inliers, 1 / (1 + (half / n)^steepness), with numbers for
+indoor fragments: a ranking that makes sense, not a calibration.
 """
 
 from abc import abstractmethod
@@ -26,7 +27,8 @@ from registration.described import (
 from registration.registrar import Registrar
 from registration.result import Hypothesis, Registration
 
-HALF_INLIERS = 10.0
+FPFH_HALF, FPFH_STEEPNESS = 25.0, 4.0  # mutual or one-way FPFH matches within two voxels
+KISS_HALF, KISS_STEEPNESS = 12.0, 2.5  # after its own pruning
 THRESHOLD = 0.5
 
 
@@ -74,7 +76,7 @@ class FpfhRegistrar(Registrar):
             moved = refit(a, b, moved, 2 * source.voxel)
         inlier = np.linalg.norm(moved.apply(a) - b, axis=1) < 2 * source.voxel
         seconds = {"match": matched - start, "estimate": perf_counter() - matched}
-        return _answer(moved, matches, inlier, seconds)
+        return _answer(moved, matches, inlier, seconds, (FPFH_HALF, FPFH_STEEPNESS))
 
 
 @dataclass
@@ -173,7 +175,8 @@ class KissMatcher(Registrar):
         moved = rigid_from(np.column_stack([R, np.asarray(solution.translation).reshape(3)]))
         inlier = np.ones(matcher.get_num_final_inliers(), dtype=bool)
         none = np.zeros((0, 2), np.int64)
-        return _answer(moved, none, inlier, {"estimate": perf_counter() - start})
+        seconds = {"estimate": perf_counter() - start}
+        return _answer(moved, none, inlier, seconds, (KISS_HALF, KISS_STEEPNESS))
 
 
 def _import_kiss_matcher() -> Any:
@@ -192,9 +195,11 @@ def _answer(
     matches: Int[np.ndarray, "m 2"],
     inlier: Bool[np.ndarray, " k"],
     seconds: dict[str, float],
+    curve: tuple[float, float],
 ) -> Registration:
     count = int(inlier.sum())
-    probability = count / (count + HALF_INLIERS)
+    half, steepness = curve
+    probability = 1.0 / (1.0 + (half / max(count, 1)) ** steepness)
     accepted = probability >= THRESHOLD
     nan = float("nan")
     return Registration(

@@ -60,7 +60,7 @@ def measured(
             )
         )
         smaller = min(len(clouds[p.source]), len(clouds[p.target]))
-        overlap = float(info[5, 5] / smaller)
+        overlap = min(1.0, float(info[5, 5] / smaller))
         edges.append(Edge(p.source, p.target, estimate, p.probability, overlap, info))
     return edges
 

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from corr.geometry.rigid import Rigid3
 from registration.datasets.logs import write_poses
 
-SPACING = 0.03
+SPACING, VOXEL = 0.07, 0.11  # m
 LOOK = 2.3  # m, a fragment holds what lies so near to its middle
 
 
@@ -19,7 +19,7 @@ def room(seed: int = 3) -> np.ndarray:
     panes = [_pane((0, 0, 0), (5, 0, 0), (0, 4, 0)), _pane((0, 0, 0), (5, 0, 0), (0, 0, 2.2)),
              _pane((0, 0, 0), (0, 4, 0), (0, 0, 2.2))]  # fmt: skip
     for _ in range(9):
-        size = rng.uniform(0.3, 0.9, 3)
+        size = rng.uniform(0.35, 1.2, 3)
         corner = np.append(rng.uniform((0.2, 0.2), (4, 3)), 0)
         a, b, c = np.diag(size) @ Rotation.from_rotvec([0, 0, rng.uniform(0, 3)]).as_matrix()
         panes += [_pane(corner, a, c), _pane(corner, b, c), _pane(corner + c, a, b),
@@ -38,7 +38,7 @@ def poses(count: int, seed: int = 5) -> list[Rigid3]:
     """`world_from_fragment` of scanners that walk through the room, each turned at random."""
     rng = np.random.default_rng(seed)
     path = np.column_stack(
-        [np.linspace(1.2, 3.4, count), np.linspace(1.2, 2.4, count), np.full(count, 1.3)]
+        [np.linspace(1.6, 2.7, count), np.linspace(1.4, 2.2, count), np.full(count, 1.3)]
     )
     return [Rigid3(Rotation.from_quat(rng.normal(size=4)).as_matrix(), c) for c in path]
 
