@@ -118,6 +118,8 @@ def write_pictures(folder: Path, pair: Pair) -> list[str]:
         if pair.source_rgb is not None and pair.target_rgb is not None:
             own = [(pair.target, pair.target_rgb), (pair.moved, pair.source_rgb)]
             made["overlay_colours.png"] = _labelled(panels(own, pair), "after, own colours", [])
+    for stale in folder.glob("overlay_*.png"):
+        stale.unlink()
     for name, picture in made.items():
         PilImage.fromarray(picture).save(folder / name)
     return list(made)

@@ -78,8 +78,7 @@ def render_report(folder: Path, aligned: Aligned, pair: Pair, error: TrueError |
         hypotheses=hypothesis_rows(aligned),
         clouds=[_cloud_row(role, c) for role, c in
                 (("source", aligned.source), ("target", aligned.target))],
-        pictures={p.stem.removeprefix("overlay_"): jpeg_uri(load_rgb(p), _PICTURE_SIDE)
-                  for p in sorted(folder.glob("overlay_*.png"))},
+        pictures=_pictures(folder),
         scale_css=_scale_css(),
         distance_full=DISTANCE_FULL,
         evidence=[(k, _known(float(v))) for k, v in answer.evidence.items()],
@@ -138,6 +137,16 @@ def _moved(h: Hypothesis, xyz: np.ndarray) -> np.ndarray:
 
 def _rows(matrix: np.ndarray) -> list[list[str]]:
     return [[f"{v:.6g}" if abs(v) > 1e-12 else "0" for v in row] for row in matrix]
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """The overlay pictures as addresses; empty where there is none."""
+    names = ("before", "after", "distance", "colours")
+    files = {name: folder / f"overlay_{name}.png" for name in names}
+    return {
+        name: jpeg_uri(load_rgb(path), _PICTURE_SIDE) if path.is_file() else ""
+        for name, path in files.items()
+    }
 
 
 def _histogram(aligned: Aligned) -> Markup | None:

@@ -19,7 +19,7 @@ def gauge(probability: float, *, accepted: bool) -> Markup:
         angle = math.pi * (1 - value)
         return cx + radius * math.cos(angle), cy - radius * math.sin(angle)
 
-    (x0, y0), (x1, y1), (x, y) = at(0), at(1), at(share)
+    (x0, y0), (x1, y1), (x, y) = at(0.0), at(1.0), at(share)
     arc = f"M{x0:.1f} {y0:.1f}A{radius:g} {radius:g} 0 0 1 "
     fill = f'<path class="dial fill" d="{arc}{x:.1f} {y:.1f}"/>' if share > 0.005 else ""
     ticks = "".join(
