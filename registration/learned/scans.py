@@ -18,6 +18,7 @@ from registration.learned.shapes import Mesh, turn_x, turn_z
 # Camera axes (x right, y down, z forward) of a camera that looks along the world's +y, z up.
 _LEVEL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 VOXEL_M = 0.025  # spacing of a fragment's points, as in the 3DMatch benchmark
+_LEAST_SEEN = 0.03  # share of pixels with a depth; frames with fewer are dropped
 _HALF_WIDTH_M = 1.53  # the fused volume of a benchmark fragment is a box this wide each side
 
 
@@ -56,9 +57,11 @@ def overlap(a: Fragment, b: Fragment, radius: float = 0.0375) -> float:
     """Share of both clouds' points that have a partner of the other within `radius` metres."""
     xyz_a = a.world_from_fragment.apply(a.cloud.xyz)
     xyz_b = b.world_from_fragment.apply(b.cloud.xyz)
+    if not len(xyz_a) or not len(xyz_b):
+        return 0.0
     near_a = cKDTree(xyz_b).query(xyz_a, distance_upper_bound=radius)[0] < radius
     near_b = cKDTree(xyz_a).query(xyz_b, distance_upper_bound=radius)[0] < radius
-    return float((near_a.sum() + near_b.sum()) / max(len(near_a) + len(near_b), 1))
+    return float((near_a.sum() + near_b.sum()) / (len(near_a) + len(near_b)))
 
 
 def save_fragments(file: Path, parts: list[Fragment]) -> None:
@@ -206,13 +209,19 @@ def _fuse(rng: np.random.Generator, scene, camera: DepthCamera, path: list[Rigid
     )
     tensor = o3d.core.Tensor.from_numpy
     K = tensor(camera.matrix())
-    world_from_fragment, warp = path[0], camera.warp(rng)
+    world_from_fragment, warp, fused = path[0], camera.warp(rng), 0
     for world_from_cam, error in zip(path, _drift(rng, len(path)), strict=True):
-        depth = o3d.t.geometry.Image(tensor(camera.see(scene, world_from_cam, rng, warp)))
+        seen = camera.see(scene, world_from_cam, rng, warp)
+        if (seen > 0).mean() < _LEAST_SEEN:
+            continue
+        depth = o3d.t.geometry.Image(tensor(seen))
         cam_from_fragment = error @ world_from_cam.inverse() @ world_from_fragment
         view = (depth, K, tensor(cam_from_fragment.matrix), 1.0, camera.far, 4.0)
         blocks = volume.compute_unique_block_coordinates(*view)
         volume.integrate(blocks, *view)
+        fused += 1
+    if not fused:
+        return Fragment(PointCloud(np.zeros((0, 3)), sensor=np.zeros(3)), world_from_fragment)
     xyz = volume.extract_point_cloud(1.5).point.positions.numpy().astype(np.float64)
     inside = (np.abs(xyz[:, :2]) < _HALF_WIDTH_M).all(1) & (xyz[:, 2] > 0.5)
     cloud = PointCloud(_voxel_means(xyz[inside], VOXEL_M), sensor=np.zeros(3))

@@ -2,8 +2,7 @@
 
     y[site] = sum over offsets o of x[site * stride + o] @ W[o],
 
-over occupied sites only; the transposed layers run the same maps backwards. Plain torch, so
-gradients come for free.
+over occupied sites only; the transposed layers run the same maps backwards.
 """
 
 import torch
@@ -26,15 +25,46 @@ def convolve(
     Returns:
         rows x channels out.
     """
-    rows = links.inputs if transposed else links.outputs
-    y = x.new_zeros(rows, weight.shape[2])
-    for pair, matrix in zip(links.rows, weight, strict=True):
-        if pair is None:
-            y = y + x @ matrix
-        elif len(pair[0]):
-            source, target = (pair[1], pair[0]) if transposed else pair
-            y = y.index_add(0, target, x[source] @ matrix)
-    return y
+    return _Convolve.apply(x, weight, links, transposed)
+
+
+class _Convolve(torch.autograd.Function):
+    """`convolve` with a backward pass that adds in place, several times faster than autograd's."""
+
+    @staticmethod
+    def forward(ctx, x, weight, links, transposed):
+        ctx.save_for_backward(x, weight)
+        ctx.pairs = _directed(links, transposed)
+        y = x.new_zeros(links.inputs if transposed else links.outputs, weight.shape[2])
+        for pair, matrix in zip(ctx.pairs, weight, strict=True):
+            if pair is None:
+                y += x @ matrix
+            else:
+                y.index_add_(0, pair[1], x[pair[0]] @ matrix)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
+        for k, pair in enumerate(ctx.pairs):
+            if pair is None:
+                grad_x += gradient @ weight[k].T
+                grad_weight[k] = x.T @ gradient
+            else:
+                source, target = pair
+                pulled = gradient[target]
+                grad_x.index_add_(0, source, pulled @ weight[k].T)
+                grad_weight[k] = x[source].T @ pulled
+        return grad_x, grad_weight, None, None
+
+
+def _directed(links: KernelMap, transposed: bool) -> list[tuple[torch.Tensor, torch.Tensor] | None]:
+    """(source, target) rows of each offset, forwards or backwards."""
+    if not transposed:
+        return list(links.rows)
+    return [None if pair is None else (pair[1], pair[0]) for pair in links.rows]
 
 
 class SparseConv(nn.Module):

@@ -1,0 +1,54 @@
+"""Networks to and from safetensors files, with the configuration they were trained under."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from corr.errors import UserError
+
+SHIPPED = Path(__file__).resolve().parent / "weights"
+
+
+def save_network(network: nn.Module, file: Path, about: dict) -> None:
+    """Write the parameters; `about` (JSON values) travels in the header."""
+    from safetensors.torch import save_file
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().contiguous() for name, value in network.state_dict().items()}
+    partial = file.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"about": json.dumps(about, sort_keys=True)})
+    partial.replace(file)
+
+
+def load_network(network: nn.Module, file: Path) -> dict:
+    """Fill a network built with the same configuration; returns what was stored as `about`.
+
+    Raises:
+        UserError: The file is absent or belongs to another network.
+    """
+    from safetensors import safe_open
+
+    if not file.is_file():
+        raise UserError(f"weights file {file} does not exist; train it (see registration/learned)")
+    with safe_open(file, framework="pt") as stored:
+        about = json.loads((stored.metadata() or {}).get("about", "{}"))
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{file} does not fit this version's network: {reason}") from error
+    network.eval()
+    return about
+
+
+def trained_file(name: str) -> Path:
+    """Where the shipped weights of that name lie."""
+    return SHIPPED / f"{name}.safetensors"
+
+
+def single_threaded() -> None:
+    """Training uses one core, so that its numbers do not depend on the machine's load."""
+    torch.set_num_threads(1)
