@@ -149,18 +149,10 @@ def chosen_voxel(source: PointCloud, target: PointCloud, voxel: float) -> tuple[
     """The working resolution and one line about it: as given, or from the data (0)."""
     if not np.isfinite(voxel) or voxel < 0:
         raise ValueError(f"voxel must be 0 (from the data) or positive, got {voxel}")
-    if voxel == 0:
-        from registration.scale import choose_voxel
+    from registration.scale import choose_voxel
 
-        scale = choose_voxel(source, target)
-        return float(scale.voxel), scale.text()
-    extent = min(float(np.ptp(c.xyz, axis=0).max()) for c in (source, target))
-    if voxel > extent / 4:
-        raise ValueError(
-            f"voxel must be well below the scans' extent of {extent:.4g}, got {voxel:g}; "
-            "voxel=0 chooses it from the data"
-        )
-    return float(voxel), f"voxel {voxel:g} as given, of scans that span {extent:.4g}"
+    scale = choose_voxel(source, target, voxel)
+    return float(scale.voxel), scale.text()
 
 
 def as_cloud(points: Points, name: str) -> PointCloud:

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image as PilImage
 from run_world import TRUE, Knows, aligned, pair
 
+from registration import pictures
 from registration.api import align
 from registration.cloud import PointCloud
 from registration.drawn import drawn_pair, spacing, thinned
 from registration.pictures import (
     FAR_RGB,
-    PANEL,
     SOURCE_RGB,
     TARGET_RGB,
     before_picture,
@@ -156,12 +156,13 @@ def test_pictures_show_both_scans_from_three_sides(tmp_path):
     assert names == [
         "overlay_before.png", "overlay_after.png", "overlay_distance.png", "overlay_colours.png"
     ]  # fmt: skip
+    width = pictures.PANEL[0]
     for name in names:
         with PilImage.open(tmp_path / name) as file:
-            assert file.size[0] > 3 * PANEL[0]
+            assert file.size[0] > 3 * width
             picture = np.asarray(file.convert("RGB")).astype(int)
         for k in range(3):
-            panel = picture[40:-40, k * (PANEL[0] + 4) :][:, : PANEL[0]]
+            panel = picture[40:-40, k * (width + 4) :][:, :width]
             assert 0.1 < np.mean(abs(panel - STAGE).max(axis=2) > 30) < 0.95, (name, k)
     before = np.asarray(PilImage.open(tmp_path / "overlay_before.png").convert("RGB")).astype(int)
     for colour in (SOURCE_RGB, TARGET_RGB):  # in some shade

@@ -132,6 +132,7 @@ function startViewer(root) {
     gl.uniform3fv(shade.u.stage, scene.stage);
     gl.bindVertexArray(quad); gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
     root.dataset.state = "ready";
+    root.dataset.frames = Number(root.dataset.frames || 0) + 1;
   }
 
   function turn(axis, angle) { R = M.mul(R, M.transposed(M.rotation(axis, angle))); }
