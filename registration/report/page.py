@@ -39,7 +39,7 @@ class HypothesisRow:
 
     number: int
     score: float | None
-    relative: float  # score over the best one's, 0..1, for the bar
+    relative: float  # exp of the score below the best one, 0..1: its odds against the answer
     votes: float | None
     inliers: int
     overlap: float | None
@@ -117,7 +117,7 @@ def hypothesis_rows(aligned: Aligned) -> list[HypothesisRow]:
         HypothesisRow(
             number=k,
             score=_known(h.score),
-            relative=float(np.clip(h.score / top, 0, 1)) if top > 0 else 0.0,
+            relative=float(np.exp(min(h.score - top, 0.0))) if np.isfinite(h.score) else 0.0,
             votes=_known(h.votes),
             inliers=h.inliers,
             overlap=_known(h.overlap),

@@ -87,7 +87,7 @@ def test_rows_of_hypotheses_say_how_far_they_are_from_the_answer():
     first, second = hypothesis_rows(aligned())
     assert (first.turned_deg, first.shifted, first.relative) == (0, 0, 1)
     assert second.turned_deg == pytest.approx(90)
-    assert second.relative == pytest.approx(9 / 41.5)
+    assert second.relative == pytest.approx(np.exp(9 - 41.5))
     assert second.violations is None
     assert hypothesis_rows(aligned(finds=False)) == []
 
