@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from registration.evaluation.workers import PairTask, Setup, predict
 from registration.files import READERS, read_cloud, write_cloud
 from registration.merged_view import merged, top_view
 from registration.multiway_edges import Rules, accepted, measured
+from registration.multiway_refine import Surfaces, added, all_refined
 from registration.options_eval import MultiwayOptions, registrar_name
 from registration.pose_graph import Edge, Pruning, groups, optimised, residual, spanning_tree
 from registration.trajectory_error import TrajectoryError, Truth, read_truth, trajectory_error
@@ -64,14 +65,16 @@ def multiway(options: MultiwayOptions) -> str:
         truth = read_truth(options.truth, frames_per_fragment=options.frames_per_fragment)
     voxel = options.voxel or voxel_of(files)
     predictions = _predictions(options, files, voxel, out)
-    clouds = {index: thinned(read_cloud(file), voxel) for index, file in files.items()}
+    full = {index: read_cloud(file) for index, file in files.items()}
+    clouds = {index: thinned(cloud, voxel) for index, cloud in full.items()}
     rules = Rules(
         options.min_probability, options.min_overlap, options.sure,
         np.radians(options.cycle_deg), options.cycle_voxels * voxel,
     )  # fmt: skip
     edges = measured(predictions.values(), clouds, voxel, rules)
     pruning = Pruning(1.5 * voxel, options.prune, options.preference)
-    solution = solve(edges, clouds, rules, pruning)
+    surfaces = Surfaces.of(full, voxel) if options.refine else None
+    solution = solve(edges, clouds, rules, pruning, surfaces)
     if len(solution.world_from_scan) < 2:
         raise UserError(_nothing_linked(predictions, options))
     return _write(out, files, clouds, solution, truth, voxel)
@@ -152,16 +155,27 @@ def thinned(cloud: PointCloud, voxel: float) -> PointCloud:
 
 
 def solve(
-    edges: Sequence[Edge], clouds: Mapping[int, PointCloud], rules: Rules, pruning: Pruning
+    edges: Sequence[Edge],
+    clouds: Mapping[int, PointCloud],
+    rules: Rules,
+    pruning: Pruning,
+    surfaces: Surfaces | None = None,
 ) -> Solution:
-    """Believe, group, optimise; edges that the optimum contradicts are dropped, and again."""
+    """Believe, group, optimise; edges that the optimum contradicts are dropped, and again.
+
+    With `surfaces` the edges are made precise by ICP, and further ones are added where the poses
+    show that scans overlap.
+    """
     centres = {index: cloud.xyz.mean(0) for index, cloud in clouds.items()}
     kept, reasons = accepted(edges, centres, rules)
+    if surfaces is not None:
+        kept = all_refined(kept, surfaces, "refining links")
     solved: list[tuple[dict[int, Rigid3], list[Edge]]] = []
     for group in groups(clouds, kept):
         inside = [e for e in kept if e.source in set(group)]
         if len(group) > 1:
-            solved += _solve_group(group, inside, centres, rules, pruning)
+            parts = _solve_group(group, inside, centres, rules, pruning)
+            solved += [_densified(p, centres, rules, pruning, surfaces) for p in parts]
     solved.sort(key=lambda s: (-len(s[0]), min(s[0])))
     if not solved:
         return Solution({}, [], {n: reasons.get(n, "alone") for n in clouds})
@@ -171,7 +185,7 @@ def solve(
         if n not in poses:
             friends = next((sorted(s[0]) for s in solved[1:] if n in s[0]), [])
             left_out[n] = (
-                f"linked only to {', '.join(map(str, friends))}" if friends
+                f"linked only to {ranges(f for f in friends if f != n)}" if friends
                 else reasons.get(n, "its links contradict the others")
             )  # fmt: skip
     return Solution(poses, used, left_out, tuple(s[0] for s in solved[1:]))
@@ -199,6 +213,34 @@ def _solve_group(
             part, [e for e in agree if e.source in set(part)], centres, rules, pruning
         )
     return solved
+
+
+def _densified(
+    part: tuple[dict[int, Rigid3], list[Edge]],
+    centres: Mapping[int, np.ndarray],
+    rules: Rules,
+    pruning: Pruning,
+    surfaces: Surfaces | None,
+) -> tuple[dict[int, Rigid3], list[Edge]]:
+    """Solve once more with the links that the poses bring to light."""
+    poses, edges = part
+    further = [] if surfaces is None else added(poses, edges, surfaces, rules)
+    if not further:
+        return part
+    again = _solve_group(sorted(poses), [*edges, *further], centres, rules, pruning)
+    same = [p for p in again if len(p[0]) == len(poses)]
+    return same[0] if same else part
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0-3, 7` of 0, 1, 2, 3, 7."""
+    runs: list[list[int]] = []
+    for n in sorted(numbers):
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
 
 
 def _nothing_linked(predictions: Mapping[Key, Prediction], options: MultiwayOptions) -> str:

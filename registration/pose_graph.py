@@ -211,6 +211,15 @@ class Pruning:
     preference: float = 20.0  # of loops over neighbours in the order
 
 
+def balanced(info: Float[np.ndarray, "6 6"]) -> Float[np.ndarray, "6 6"]:
+    """Information (rotation first) of a link whose error is more than its points' noise.
+
+    Fragments are bent by centimetres, so a link errs alike in all directions, however well its
+    points fix it: `n * diag(3, 3, 3, 1, 1, 1)` for its n points is added.
+    """
+    return info + info[5, 5] * np.diag([3.0, 3.0, 3.0, 1.0, 1.0, 1.0])
+
+
 def optimised(
     group: Sequence[int], edges: Sequence[Edge], pruning: Pruning, *, certain: set[tuple[int, int]]
 ) -> tuple[dict[int, Rigid3], list[Edge]]:
@@ -230,7 +239,7 @@ def optimised(
     for pose in chained(group, edges).values():
         graph.nodes.append(registration.PoseGraphNode(pose.matrix))
     for e in edges:
-        info = np.eye(6) if e.info is None else e.info
+        info = np.eye(6) if e.info is None else balanced(e.info)
         graph.edges.append(
             registration.PoseGraphEdge(
                 number[e.source], number[e.target], e.target_from_source.matrix, info,
