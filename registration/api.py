@@ -1,6 +1,7 @@
 """One call on two arrays, clouds or files."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,7 +177,7 @@ def as_cloud(points: Points, name: str) -> PointCloud:
 
 
 def with_sensor(cloud: PointCloud, sensor: Sensor, name: str) -> PointCloud:
-    """The cloud with the scanner's place: "origin", "x,y,z", three numbers, or as it is (empty).
+    """The cloud with the scanner's place: "origin", "x:y:z", three numbers, or as it is (empty).
 
     Raises:
         ValueError: It is no position.
@@ -187,11 +188,11 @@ def with_sensor(cloud: PointCloud, sensor: Sensor, name: str) -> PointCloud:
 
 
 def parse_sensor(sensor: Sensor, name: str) -> Float[np.ndarray, " 3"]:
-    """A position from "origin", "x,y,z" or three numbers."""
+    """A position from "origin", "x:y:z" (commas and blanks will do) or three numbers."""
     if isinstance(sensor, str):
         if sensor.strip() == "origin":
             return np.zeros(3)
-        values: Any = sensor.replace(",", " ").split()
+        values: Any = re.split(r"[,:\s]+", sensor.strip())
     else:
         values = sensor
     try:
@@ -199,7 +200,7 @@ def parse_sensor(sensor: Sensor, name: str) -> Float[np.ndarray, " 3"]:
     except (TypeError, ValueError):
         xyz = np.zeros(0)
     if xyz.shape != (3,) or not np.isfinite(xyz).all():
-        raise ValueError(f"sensor_{name} must be empty, 'origin' or 'x,y,z', got {sensor}")
+        raise ValueError(f"sensor_{name} must be empty, origin or x:y:z, got {sensor}")
     return xyz
 
 

@@ -18,7 +18,7 @@ class RunOptions:
     target: str = ""  # the scan that stays; empty = the bundled pair
     registrar: Registrar = field(default_factory=_first_registrar)
     voxel: float = 0.0  # working resolution, the scans' unit; 0 = from their own spacing and extent
-    sensor_source: str = ""  # where the source's scanner stood: origin | x,y,z; empty = unknown
+    sensor_source: str = ""  # where the source's scanner stood: origin | x:y:z; empty = unknown
     sensor_target: str = ""  # the same for the target, in its frame
     truth: str = ""  # true transform to score against: text file, 4 x 4; empty = unknown
     pictures: bool = True  # overlay pictures and the report page

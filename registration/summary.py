@@ -102,7 +102,7 @@ def advice(aligned: Aligned) -> list[str]:
                if cloud.sensor is None]  # fmt: skip
     if unknown:
         found.append(
-            f"say where the scanner stood ({' '.join(unknown)} or =x,y,z): normals that face it "
+            f"say where the scanner stood ({' '.join(unknown)} or =x:y:z): normals that face it "
             "match far better"
         )
     v = aligned.voxel

@@ -53,7 +53,21 @@ def home(tmp_path_factory) -> Path:
             film.write(cv2.resize(photo, (320, 240), interpolation=cv2.INTER_AREA))
     film.release()
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
+    make_scans(home)
     return home
+
+
+def make_scans(home: Path) -> None:
+    """Two files to align, a folder of scans, a small benchmark."""
+    from registration.datasets.threedmatch import SCENES
+    from registration.files import read_cloud, write_cloud
+    from tests.registration.fragment_world import write_scene
+
+    for name, file in (("source", "a.ply"), ("target", "b.las")):
+        write_cloud(home / file, read_cloud(ROOT / "data" / "scans" / f"{name}.ply"))
+    scene, root = SCENES[0], home / "3dmatch"
+    write_scene(root, scene, root / "benchmarks" / "3DMatch" / scene, count=2)
+    shutil.copytree(root / scene, home / "scans")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +80,8 @@ def finished(home) -> Path:
 
 def small(words: list[str]) -> list[str]:
     """The command with less to do."""
+    if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
+        return [*words, "voxel=0.11"]  # the small world has few points
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words
     if any(w.startswith("scene.frames=") for w in words):
@@ -80,7 +96,7 @@ def test_command_runs(words, home):
     usage = len(words) == 1  # `python -m recon` alone says what there is
     assert done.returncode == (2 if usage else 0), done.stderr[-3000:]
     assert "Traceback" not in done.stderr
-    reports = re.findall(r"^report: (\S+\.html)$", done.stdout, re.MULTILINE)
+    reports = re.findall(r"^report: (\S+\.(?:html|md))$", done.stdout, re.MULTILINE)
     works = words[1:2] in (["run"], ["eval"]) and not {"--help", "--cfg"} & set(words)
     assert len(reports) == (works and (2 if "-m" in words else 1))
     assert all((home / report).is_file() for report in reports)
@@ -88,6 +104,7 @@ def test_command_runs(words, home):
 
 def test_commands_are_found():
     assert ["recon", "run", "scene.images=photos/"] in COMMANDS
+    assert {words[0] for words in COMMANDS} == {"recon", "registration"}
     assert {"demo", "test"} <= TARGETS
     assert all(words[0] in ("python", "make") for words in SHELL)
 
@@ -139,31 +156,49 @@ def test_snippet_runs(code, home):
     assert done.stdout.strip()
 
 
-def named_options() -> list[str]:
-    """Every `key=value` of the shell blocks and of the text's `code`."""
-    plain = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-    spans = re.findall(r"`([^`]+)`", plain)
-    lines = [*spans, *(shlex.join(words) for words in SHELL)]
-    found = []
-    for line in lines:
-        if re.search(r"\w\(\w+=", line):  # Python
-            continue
-        words = shlex.split(line, posix=True)
-        for word in words:
-            if re.match(r"[a-z_]+(\.[a-z_]+)*=", word) and not word.endswith("…"):
-                found.append(word.split(",")[0] if "-m" in words else word)
-    return sorted(set(found))
+def overrides_of(line: str) -> list[str]:
+    """Every `key=value` of a shell line or of the text's `code`; the first one of a sweep's."""
+    if re.search(r"\w\(\w+=", line):  # Python
+        return []
+    words = shlex.split(line, posix=True)
+    found = [w for w in words if re.match(r"[a-z_]+(\.[a-z_]+)*=", w) and not w.endswith("…")]
+    return [w.split(",")[0] if "-m" in words else w for w in found]
 
 
-@pytest.mark.parametrize("override", named_options())
-def test_option_exists(override):
+def named_options() -> list[tuple[str, str]]:
+    """Package and override, of every `key=value` that the README names."""
+    found = set()
+    for section in re.split(r"^## ", TEXT, flags=re.MULTILINE):
+        package = "registration" if section.startswith("Align two scans") else "recon"
+        plain = re.sub(r"^```.*?^```", "", section, flags=re.MULTILINE | re.DOTALL)
+        for span in re.findall(r"`([^`]+)`", plain):
+            found |= {(package, override) for override in overrides_of(span)}
+    for words in SHELL:
+        package = words[2] if words[:2] == ["python", "-m"] else "recon"
+        found |= {(package, override) for override in overrides_of(shlex.join(words[3:]))}
+    return sorted(found)
+
+
+def config_of(package: str, key: str) -> str:
+    """The command whose option this is."""
+    special = {
+        ("recon", "run"): "eval", ("recon", "cameras"): "eval",
+        ("registration", "benchmark"): "eval", ("registration", "data"): "eval",
+        ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
+    }  # fmt: skip
+    return f"{package}_{special.get((package, key), 'run')}"
+
+
+@pytest.mark.parametrize(("package", "override"), named_options())
+def test_option_exists(package, override):
+    import importlib
+
     from hydra import compose, initialize_config_dir
 
-    from recon.options import register_eval, register_run
-
-    register_run()
-    register_eval()
-    name = "recon_eval" if override.split("=")[0] in ("run", "cameras") else "recon_run"
+    commands = importlib.import_module(f"{package}.__main__").COMMANDS
+    for command_ in commands.values():
+        command_.register()
+    name = config_of(package, override.split("=")[0])
     override = override.replace("=~/", "=/")  # the dispatcher expands it
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         compose(name, overrides=[override])

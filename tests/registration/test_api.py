@@ -169,7 +169,7 @@ def test_file_that_is_missing_is_one_line():
 
 @pytest.mark.parametrize("sensor", ["orgin", "1,2", "1,2,x", [1, 2], "nan,0,0"])
 def test_sensor_that_is_no_position_is_refused(sensor):
-    with pytest.raises(ValueError, match="sensor_source must be empty, 'origin' or 'x,y,z', got"):
+    with pytest.raises(ValueError, match="sensor_source must be empty, origin or x:y:z, got"):
         registration.register(GOOD, GOOD, registrar=Knows(), voxel=0.05, sensor_source=sensor)
 
 
@@ -186,6 +186,7 @@ def test_sensor_reaches_the_registrar():
     )
     np.testing.assert_array_equal(seen, [[0, 0, 0], [1, 2, 3]])
     np.testing.assert_array_equal(parse_sensor("4 5 6", "source"), [4, 5, 6])
+    np.testing.assert_array_equal(parse_sensor("-4:5.5:6e2", "source"), [-4, 5.5, 600])
 
 
 def test_residuals_need_an_answer_and_points():
