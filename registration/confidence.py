@@ -1,0 +1,56 @@
+"""How likely an answer is right: a logistic model of its evidence, fitted on simulated scans."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+FILE = Path(__file__).parent / "learned" / "weights" / "confidence.json"
+INPUTS = (
+    "log_support", "support_share", "vote_share", "overlap", "contradicted", "violations",
+)  # fmt: skip
+RIVAL_INPUTS = (*INPUTS, "margin")
+
+
+def evidence_row(evidence: Mapping[str, float], names: tuple[str, ...]) -> np.ndarray:
+    """The inputs of a model in its order."""
+    return np.array([evidence[name] for name in names])
+
+
+_given: dict = {}
+
+
+def use(models: dict) -> None:
+    """Take these models instead of the shipped ones: for fitting them. Empty = the shipped ones."""
+    _given.clear()
+    _given.update(models)
+
+
+def _models() -> dict:
+    return _given or _shipped()
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict:
+    return json.loads(FILE.read_text())
+
+
+def score(rows: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " k"]:
+    """Log-odds that each hypothesis, by `INPUTS`, is the right one: what they are ranked by."""
+    return _logit(rows, _models()["rank"])
+
+
+def probability(row: Float[np.ndarray, " d"]) -> float:
+    """Probability that the best hypothesis, by `RIVAL_INPUTS`, is right."""
+    logit = float(_logit(row[None], _models()["confidence"])[0])
+    return float(1 / (1 + np.exp(-logit)))
+
+
+def _logit(rows: np.ndarray, model: dict) -> np.ndarray:
+    """Linear and squared terms of standardised inputs."""
+    x = (rows - np.array(model["mean"])) / np.array(model["std"])
+    x = np.clip(x, -5, 5)
+    return np.hstack([x, x**2]) @ np.array(model["weights"]) + model["bias"]

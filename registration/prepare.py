@@ -1,0 +1,102 @@
+"""One cloud made ready: voxels, normals, descriptors, what its sensor saw."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from registration.cloud import PointCloud
+from registration.features.fpfh import multi_scale_fpfh
+from registration.verify import RangeImage, Surface
+from registration.viewpoint import infer_viewpoint
+
+FEWEST_VOXELS = 10
+NORMAL_RADIUS = 2.0  # voxels
+NORMAL_NEIGHBOURS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A cloud at working resolution with everything that does not depend on its partner."""
+
+    surface: Surface
+    features: Float[np.ndarray, "n d"]
+    voxel: float
+    centre: Float[np.ndarray, " 3"]  # of the cloud; what `surface` is shifted by
+    orientation: str  # "sensor" | "inferred" | "ambiguous" (inferred, with a rival)
+    name: str
+    rival: Surface | None = None  # the cloud seen from the rival place, normals turned round
+
+    @property
+    def cloud(self) -> PointCloud:
+        """The voxelised points, in the cloud's own frame."""
+        return PointCloud(self.surface.xyz + self.centre, name=self.name)
+
+    @cached_property
+    def gicp(self) -> Any:
+        """The cloud and its search tree as small_gicp wants them."""
+        import small_gicp
+
+        cloud = small_gicp.PointCloud(self.surface.xyz)
+        tree = small_gicp.KdTree(cloud, num_threads=1)
+        small_gicp.estimate_normals_covariances(cloud, tree, num_neighbors=20, num_threads=1)
+        return cloud, tree
+
+    def __getstate__(self) -> dict:
+        return {k: v for k, v in self.__dict__.items() if k != "gicp"}
+
+
+def prepare(cloud: PointCloud, voxel: float, radii: tuple[float, ...]) -> Prepared:
+    """Voxelise, estimate and orient normals, describe.
+
+    Normals are estimated on all points and averaged per voxel: that is worth as many right
+    matches again as the descriptors' second radius. They are turned towards the sensor; where it
+    is not known, towards the place that the scan most plausibly was taken from.
+
+    Args:
+        cloud: The scan.
+        voxel: Edge of a voxel, the cloud's unit.
+        radii: Of the descriptors, voxels.
+
+    Raises:
+        ValueError: Too few voxels to describe anything.
+    """
+    import open3d as o3d
+
+    centre = np.median(cloud.xyz, axis=0)
+    full = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz - centre))
+    # A cloud far denser than the voxels is thinned first: normals need no more.
+    if len(cloud) > 50_000:
+        full = full.voxel_down_sample(voxel / 3)
+    full.estimate_normals(
+        o3d.geometry.KDTreeSearchParamHybrid(NORMAL_RADIUS * voxel, NORMAL_NEIGHBOURS)
+    )
+    points, normals = np.asarray(full.points), np.asarray(full.normals)
+    sensor, rival, orientation = _viewpoint(cloud, points, normals, voxel, centre)
+    towards = np.einsum("ni,ni->n", sensor - points, normals)
+    full.normals = o3d.utility.Vector3dVector(np.where(towards[:, None] < 0, -normals, normals))
+    thin = full.voxel_down_sample(voxel)
+    thin.normalize_normals()
+    xyz, normals = np.asarray(thin.points), np.asarray(thin.normals)
+    if len(xyz) < FEWEST_VOXELS:
+        raise ValueError(
+            f"{cloud.name}: only {len(xyz)} voxels of {voxel:.4g} are occupied; too small a cloud "
+            f"to align, or too large a voxel"
+        )
+    features = multi_scale_fpfh(xyz, normals, tuple(r * voxel for r in radii))
+    surface = Surface(xyz, normals, True, cKDTree(xyz), RangeImage.of(xyz, sensor))
+    turned = None
+    if rival is not None:
+        turned = Surface(xyz, -normals, True, surface.tree, RangeImage.of(xyz, rival))
+    return Prepared(surface, features, voxel, centre, orientation, cloud.name, turned)
+
+
+def _viewpoint(cloud: PointCloud, points, normals, voxel: float, centre):
+    """Where the scan was taken from, a rival place and how both are known."""
+    if cloud.sensor is not None:
+        return cloud.sensor - centre, None, "sensor"
+    place, rival = infer_viewpoint(points, normals, voxel)
+    return place, rival, "inferred" if rival is None else "ambiguous"

@@ -1,0 +1,89 @@
+"""The working resolution, from the data's own spacing and extent."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from registration.cloud import PointCloud
+
+SPACINGS = 2.0  # a voxel is at least this many point spacings
+MOST_VOXELS = 6000  # occupied ones per cloud: bounds time and memory
+GROWTH = 1.1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The voxel that every other length is a multiple of, and where it comes from."""
+
+    voxel: float  # data's unit
+    spacing: float  # median distance to the nearest other point, data's unit
+    extent: float  # diagonal of the central 98 % of the points, data's unit
+    occupied: int  # voxels of the larger cloud
+    given: bool = False
+
+    def text(self) -> str:
+        """One line for people."""
+        why = "as given" if self.given else (
+            f"{self.voxel / self.spacing:.1f} point spacings, {self.occupied} occupied voxels"
+        )  # fmt: skip
+        v = self.voxel
+        return (
+            f"voxel {v:.4g} ({why}); point spacing {self.spacing:.3g}, extent {self.extent:.4g}; "
+            f"normals within {2 * v:.3g}, descriptors within {4 * v:.3g} to {13 * v:.3g}, "
+            f"inliers within {2 * v:.3g}; data's own unit"
+        )
+
+
+def choose_voxel(source: PointCloud, target: PointCloud, voxel: float = 0.0) -> Scale:
+    """A voxel that suits both clouds: a few spacings, and not too many voxels.
+
+    Args:
+        source: One cloud.
+        target: The other, same unit.
+        voxel: Take this one instead; 0 = choose.
+
+    Raises:
+        ValueError: A cloud has no extent, or the given voxel is as large as a cloud.
+    """
+    spacing = max(_spacing(source), _spacing(target))
+    extent = min(_extent(source), _extent(target))
+    if voxel > 0:
+        if voxel > extent / 4:
+            raise ValueError(
+                f"voxel must be well below the clouds' extent ({extent:.4g}), got {voxel:.4g}; "
+                f"it is in the data's own unit"
+            )
+        return Scale(voxel, spacing, extent, _most(source, target, voxel), given=True)
+    chosen = SPACINGS * spacing
+    while (occupied := _most(source, target, chosen)) > MOST_VOXELS:
+        chosen *= GROWTH
+    return Scale(chosen, spacing, extent, occupied)
+
+
+def _most(source: PointCloud, target: PointCloud, voxel: float) -> int:
+    return max(_occupied(source.xyz, voxel), _occupied(target.xyz, voxel))
+
+
+def _occupied(xyz: np.ndarray, voxel: float) -> int:
+    cells = np.floor((xyz - xyz.min(0)) / voxel).astype(np.int64)
+    size = cells.max(0) + 1
+    if float(size[0]) * float(size[1]) * float(size[2]) > 2**62:
+        return len(np.unique(cells, axis=0))
+    return len(np.unique((cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]))
+
+
+def _spacing(cloud: PointCloud) -> float:
+    """Median distance of a few thousand points to their nearest distinct neighbour."""
+    step = max(1, len(cloud) // 3000)
+    distance, _ = cKDTree(cloud.xyz).query(cloud.xyz[::step], k=min(4, len(cloud)))
+    positive = np.where(distance > 0, distance, np.inf).min(1)
+    positive = positive[np.isfinite(positive)]
+    if not len(positive):
+        raise ValueError(f"{cloud.name}: all points lie in one place; there is nothing to align")
+    return float(np.median(positive))
+
+
+def _extent(cloud: PointCloud) -> float:
+    low, high = np.percentile(cloud.xyz, [1, 99], axis=0)
+    return float(np.linalg.norm(high - low))
