@@ -1,6 +1,6 @@
 """Overlay pictures: both scans before and after, from three sides, and how far they are apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,16 +107,20 @@ def distance_colours(distance: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 
 
 def write_pictures(folder: Path, pair: Pair) -> list[str]:
     """Write `overlay_*.png` and return their names: before, after, distance, colours."""
-    made = {"overlay_before.png": before_picture(pair)}
+    target = coloured(pair.target, TARGET_RGB)
+    source = coloured(pair.source, SOURCE_RGB)
+    made = {"overlay_before.png": before_picture(source, target, pair)}
     if pair.moved is not None and pair.distance is not None:
-        plain = [(pair.target, TARGET_RGB), (pair.moved, SOURCE_RGB)]
-        made["overlay_after.png"] = _labelled(panels(plain, pair), "after", _pair_legend())
-        seen = [(pair.moved, distance_colours(pair.distance))]
+        moved = coloured(pair.moved, SOURCE_RGB)
+        made["overlay_after.png"] = _labelled(
+            panels([target, moved], pair), "after", _pair_legend()
+        )
+        seen = replace(moved, rgb=distance_colours(pair.distance))
         made["overlay_distance.png"] = _labelled(
-            panels(seen, pair), "source, distance to the target", _scale_legend()
+            panels([seen], pair), "source, distance to the target", _scale_legend()
         )
         if pair.source_rgb is not None and pair.target_rgb is not None:
-            own = [(pair.target, pair.target_rgb), (pair.moved, pair.source_rgb)]
+            own = [replace(target, rgb=pair.target_rgb), replace(moved, rgb=pair.source_rgb)]
             made["overlay_colours.png"] = _labelled(panels(own, pair), "after, own colours", [])
     for stale in folder.glob("overlay_*.png"):
         stale.unlink()
@@ -125,37 +129,41 @@ def write_pictures(folder: Path, pair: Pair) -> list[str]:
     return list(made)
 
 
-def before_picture(pair: Pair) -> UInt8[np.ndarray, "h w 3"]:
+def coloured(xyz: Float[np.ndarray, "n 3"], rgb: UInt8[np.ndarray, " 3"]) -> Splats:
+    """Points in one colour, with normals for the light."""
+    return Splats(xyz, surface_normals(xyz), np.tile(rgb, (len(xyz), 1)))
+
+
+def before_picture(source: Splats, target: Splats, pair: Pair) -> UInt8[np.ndarray, "h w 3"]:
     """Both scans in the frames in which they came; far-apart ones are centred and say so."""
-    source, note = pair.source, "before, as given"
-    apart = float(np.linalg.norm(source.mean(axis=0) - pair.target.mean(axis=0)))
-    extent = float(max(np.ptp(source, axis=0).max(), np.ptp(pair.target, axis=0).max()))
-    if apart > 4 * extent:
-        source = source - source.mean(axis=0) + pair.target.mean(axis=0)
+    note, shift = "before, as given", target.xyz.mean(axis=0) - source.xyz.mean(axis=0)
+    extent = max(np.ptp(source.xyz, axis=0).max(), np.ptp(target.xyz, axis=0).max())
+    if np.linalg.norm(shift) > 4 * extent:
+        source = replace(source, xyz=source.xyz + shift)
         note = "before, moved to one centre"
-    parts = [(pair.target, TARGET_RGB), (source, SOURCE_RGB)]
-    return _labelled(panels(parts, pair), note, _pair_legend())
+    return _labelled(panels([target, source], pair), note, _pair_legend())
 
 
-def panels(parts: list[tuple[np.ndarray, np.ndarray]], pair: Pair) -> UInt8[np.ndarray, "h w 3"]:
+def panels(parts: list[Splats], pair: Pair) -> UInt8[np.ndarray, "h w 3"]:
     """The three views side by side.
 
     Args:
-        parts: Points of each cloud with one colour or a colour per point.
+        parts: What is drawn.
         pair: Says how large points are and what is up.
     """
-    xyz = np.concatenate([points for points, _ in parts])
-    rgb = np.concatenate([np.broadcast_to(colour, points.shape) for points, colour in parts])
-    normals = np.concatenate([surface_normals(points) for points, _ in parts])
-    splats = Splats(xyz, normals, rgb.astype(np.uint8))
-    rows = []
-    radius = 0.62 * pair.spacing
+    splats = Splats(
+        np.concatenate([p.xyz for p in parts]), np.concatenate([p.normals for p in parts]),
+        np.concatenate([p.rgb for p in parts]),
+    )  # fmt: skip
+    views, radius = [], 0.62 * pair.spacing
     for choices in viewing_directions(pair.up, pair.front):
-        views = [framed(xyz, c, aspect=PANEL[0] / PANEL[1]) for c in choices]
-        view = max(views, key=lambda v: visible(xyz, v, radius)) if len(views) > 1 else views[0]
-        rows.append(draw(splats, view, PANEL, radius))
-        rows.append(np.full((PANEL[1], _GAP, 3), _GAP_GREY, np.uint8))
-    return np.concatenate(rows[:-1], axis=1)
+        framings = [framed(splats.xyz, c, aspect=PANEL[0] / PANEL[1]) for c in choices]
+        best = framings[0]
+        if len(framings) > 1:
+            best = max(framings, key=lambda v: visible(splats.xyz, v, radius))
+        views += [draw(splats, best, PANEL, radius),
+                  np.full((PANEL[1], _GAP, 3), _GAP_GREY, np.uint8)]  # fmt: skip
+    return np.concatenate(views[:-1], axis=1)
 
 
 def _pair_legend() -> list[tuple[str, np.ndarray]]:

@@ -121,25 +121,30 @@ def _splat(
 ) -> tuple[Int[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
     """Index of the nearest point per pixel (-1: none) and its depth (infinite: none)."""
     uv, z = view.project(xyz, width, height)
-    keep = np.flatnonzero(z > 0.01 * view.distance)
-    keep = keep[np.argsort(-z[keep], kind="stable")]  # far to near: of equal pixels the last wins
-    uv, z = uv[keep], z[keep]
-    radius_px = np.clip(radius * view.focal * height / z, 0.5, _LARGEST_RADIUS)
-    column, row = np.floor(uv).astype(np.int64).T
-    depth = np.full(width * height, np.inf)
-    nearest = np.full(width * height, -1, np.int64)
+    radius_px = np.clip(radius * view.focal * height / np.maximum(z, 1e-300), 0.5, _LARGEST_RADIUS)
     reach = int(np.ceil(radius_px.max())) if len(z) else 0
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            c, r = column + dx, row + dy
-            inside = (np.hypot(dx, dy) <= radius_px) & (c >= 0) & (c < width)
-            inside &= (r >= 0) & (r < height)
-            at = r[inside] * width + c[inside]
-            index = np.flatnonzero(inside)
-            nearer = z[index] < depth[at]
-            depth[at[nearer]] = z[index[nearer]]
-            nearest[at[nearer]] = keep[index[nearer]]
-    return nearest.reshape(height, width), depth.reshape(height, width)
+    near = (uv > -reach) & (uv < np.array([width, height]) + reach)
+    index = np.flatnonzero((z > 0.01 * view.distance) & near.all(axis=1))
+    index = index[
+        np.argsort(-z[index], kind="stable")
+    ]  # far to near: of equal pixels the last wins
+    z, radius_px = z[index], radius_px[index]
+    column, row = np.floor(uv[index]).astype(np.int64).T
+    pad = 2 * reach  # around the picture, so that no disc leaves the buffers
+    wide = width + 2 * pad
+    home = (row + pad) * wide + column + pad
+    depth = np.full((height + 2 * pad) * wide, np.inf)
+    nearest = np.full(len(depth), -1, np.int64)
+    smallest = radius_px.min() if len(z) else 0.0
+    for dy, dx in np.ndindex(2 * reach + 1, 2 * reach + 1):
+        away = np.hypot(dy - reach, dx - reach)
+        chosen = np.s_[:] if away <= smallest else np.flatnonzero(away <= radius_px)
+        at = home[chosen] + (dy - reach) * wide + dx - reach
+        nearer = z[chosen] < depth[at]
+        depth[at[nearer]] = z[chosen][nearer]
+        nearest[at[nearer]] = index[chosen][nearer]
+    inside = np.s_[pad : height + pad, pad : width + pad]
+    return nearest.reshape(-1, wide)[inside], depth.reshape(-1, wide)[inside]
 
 
 def _eye_dome(depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

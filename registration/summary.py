@@ -10,6 +10,7 @@ from registration.api import Aligned
 from registration.outputs import TrueError
 from registration.pictures import Pair
 
+SURE = 0.9  # probability from which on nothing is advised
 _UNLIKE = 20.0  # ratio of the scans' extents that hints at different units
 
 
@@ -88,8 +89,8 @@ def runner_up_text(aligned: Aligned) -> str:
 
 
 def advice(aligned: Aligned) -> list[str]:
-    """What a user can change when the answer is not accepted."""
-    if aligned.registration.accepted:
+    """What a user can change when the answer is not accepted or not sure."""
+    if aligned.registration.accepted and aligned.registration.probability >= SURE:
         return []
     found = []
     source, target = aligned.source, aligned.target

@@ -20,7 +20,7 @@ from registration.outputs import TrueError
 from registration.pictures import DISTANCE_FULL, Pair, distance_colours
 from registration.report import plots, viewer
 from registration.result import Hypothesis
-from registration.summary import advice, overlap_share, runner_up_text
+from registration.summary import SURE, advice, overlap_share, runner_up_text
 
 log = logging.getLogger(__name__)
 _PICTURE_SIDE = 1692  # pixels of the embedded pictures
@@ -73,6 +73,7 @@ def render_report(folder: Path, aligned: Aligned, pair: Pair, error: TrueError |
         rmse=_known(answer.rmse),
         runner_up=runner_up_text(aligned),
         advice=advice(aligned),
+        sure=SURE,
         gauge=plots.gauge(answer.probability, accepted=answer.accepted),
         histogram=_histogram(aligned),
         hypotheses=hypothesis_rows(aligned),

@@ -14,6 +14,7 @@ from registration.pictures import (
     SOURCE_RGB,
     TARGET_RGB,
     before_picture,
+    coloured,
     commonest_normal,
     distance_colours,
     upright,
@@ -179,4 +180,6 @@ def test_scans_far_apart_are_drawn_around_one_centre(tmp_path):
     source, target = pair()
     far = PointCloud(target.xyz + np.array([1e6, 0, 0]))
     drawn = drawn_pair(align(source, far, registrar=Knows(), voxel=0.05))
-    assert np.mean(abs(before_picture(drawn).astype(int) - STAGE).max(axis=2) > 30) > 0.1
+    scans = coloured(drawn.source, SOURCE_RGB), coloured(drawn.target, TARGET_RGB)
+    picture = before_picture(*scans, drawn).astype(int)
+    assert np.mean(abs(picture - STAGE).max(axis=2) > 30) > 0.1

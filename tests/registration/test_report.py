@@ -74,6 +74,13 @@ def test_report_of_a_rejected_answer_warns_and_advises(tmp_path):
     assert "voxel=0.031" in text
 
 
+def test_report_of_an_unsure_answer_asks_to_look(tmp_path):
+    done = aligned(probability=0.7)
+    text = write_report(tmp_path, done, drawn_pair(done), None).read_text("utf-8")
+    assert "Probably aligned" in text
+    assert "sensor_source=origin" in text
+
+
 def test_text_from_outside_is_escaped(tmp_path):
     done = aligned()
     bad = dataclasses.replace(done.source, name="</script><b>x")
