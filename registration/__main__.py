@@ -1,5 +1,7 @@
 """`python -m registration run | eval | multiway`."""
 
+import warnings
+
 from corr.cli import Command, dispatch
 from registration.options import RunOptions, register_run
 from registration.options_eval import (
@@ -27,6 +29,9 @@ def _multiway(options: MultiwayOptions) -> None:
 
     print(multiway(options))
 
+
+# Numba tells of a TBB that it cannot use, and takes another threading layer.
+warnings.filterwarnings("ignore", message="The TBB threading layer")
 
 COMMANDS = {
     "run": Command(

@@ -40,7 +40,7 @@ def closing_lines(aligned: Aligned, pair: Pair, error: TrueError | None) -> tupl
     lines = [f"parameters: {aligned.parameters}"]
     if r.target_from_source is not None:
         lines.append("target_from_source:")
-        lines += ["  " + " ".join(f"{v:12.6g}" for v in row) for row in r.matrix]
+        lines += ["  " + " ".join(f"{v:>13.9g}" for v in row) for row in r.matrix]
         if r.scale != 1.0:
             lines.append(f"scale: {r.scale:.6g}")
     verdict = "accepted" if r.accepted else "NOT accepted"

@@ -137,7 +137,7 @@ def _moved(h: Hypothesis, xyz: np.ndarray) -> np.ndarray:
 
 
 def _rows(matrix: np.ndarray) -> list[list[str]]:
-    return [[f"{v:.6g}" if abs(v) > 1e-12 else "0" for v in row] for row in matrix]
+    return [[f"{v:.9g}" if abs(v) > 1e-12 else "0" for v in row] for row in matrix]
 
 
 def _pictures(folder: Path) -> dict[str, str]:
