@@ -19,6 +19,7 @@ from registration.evaluation.tables import table
 from registration.evaluation.workers import PairTask, Setup, predict
 from registration.files import READERS, read_cloud, write_cloud
 from registration.merged_view import merged, top_view
+from registration.multiway_candidates import candidate_pairs
 from registration.multiway_edges import Rules, accepted, measured
 from registration.multiway_refine import Surfaces, added, all_refined
 from registration.options_eval import MultiwayOptions, registrar_name
@@ -133,18 +134,15 @@ def _predictions(
     keep_setup(out, described)
     tasks = [
         PairTask(SCENE, source, target, files[source], files[target])
-        for target, source in candidate_pairs(list(files), options)
-    ]
+        for target, source in candidate_pairs(
+            files, kind=options.candidates, reach=options.reach, voxel=voxel,
+            orientation=options.orientation,
+        )
+    ]  # fmt: skip
     label = f"pairs, {registrar_name(options.registrar)}"
     return predict(
         tasks, setup, out / "predictions.jsonl", workers=options.workers, label=label
     )
-
-
-def candidate_pairs(indices: Sequence[int], options: MultiwayOptions) -> list[tuple[int, int]]:
-    """(target, source) of the pairs to try, target first in the order."""
-    reach = len(indices) if options.candidates == "all" else options.reach
-    return [(a, b) for k, a in enumerate(indices) for b in indices[k + 1 : k + 1 + reach]]
 
 
 def thinned(cloud: PointCloud, voxel: float) -> PointCloud:

@@ -9,7 +9,7 @@ from registration.registrar import Registrar
 BENCHMARKS = ("3dmatch", "3dlomatch", "kitti", "icl_nuim")
 ORIENTATIONS = ("sensor", "none", "file")
 REFINEMENTS = ("none", "icp")
-CANDIDATES = ("all", "near")
+CANDIDATES = ("all", "near", "similar")
 
 
 @dataclass
@@ -50,8 +50,8 @@ class MultiwayOptions:
     clouds: str = "???"  # folder of the scans; their numbers are the order of recording
     registrar: Registrar = field(default_factory=Open3DRansac)
     orientation: str = "file"  # sensor: stood at each scan's origin | none: unknown | file: its say
-    candidates: str = "all"  # pairs to try: all | near: within `reach` of each other in order
-    reach: int = 20  # scans, with candidates=near
+    candidates: str = "all"  # all | near: within reach in order | similar: the reach most alike
+    reach: int = 15  # scans, with candidates=near or similar
     voxel: float = 0.0  # working resolution, the scans' unit; 0 = from their point spacing
     min_probability: float = 0.5  # an edge below it is not used
     min_overlap: float = 0.3  # share of the smaller scan within 1.5 voxels of the other

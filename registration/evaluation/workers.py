@@ -208,9 +208,7 @@ def prepared_cloud(prepared: Any) -> PointCloud | None:
 
 
 def _prepare(setup: Setup, scene: str, index: int, file: Path) -> _Ready:
-    cloud = read_cloud(file)
-    if setup.orientation != "file":
-        cloud = replace(cloud, sensor=np.zeros(3) if setup.orientation == "sensor" else None)
+    cloud = with_sensor(read_cloud(file), setup.orientation)
     motion = Rigid3.identity()
     if setup.move:
         motion = random_motion(_hashed(setup.seed, scene, index), 100 * setup.voxel)
@@ -218,6 +216,13 @@ def _prepare(setup: Setup, scene: str, index: int, file: Path) -> _Ready:
     start = perf_counter()
     prepared = setup.registrar.prepare(cloud, setup.voxel)
     return _Ready(prepared, motion, perf_counter() - start)
+
+
+def with_sensor(cloud: PointCloud, orientation: str) -> PointCloud:
+    """The cloud with the sensor at its origin (`sensor`), unknown (`none`) or as read (`file`)."""
+    if orientation == "file":
+        return cloud
+    return replace(cloud, sensor=np.zeros(3) if orientation == "sensor" else None)
 
 
 def random_motion(seed: int, reach: float) -> Rigid3:
