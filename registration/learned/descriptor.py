@@ -23,7 +23,7 @@ from registration.learned.lattice import Lattice, merge_sites
 from registration.learned.sparse_conv import SparseConv, SparseConvTransposed
 from registration.learned.weights_file import load_network, trained_file
 
-RADII_VOXELS = (3.0, 5.0, 8.0)  # of the FPFH blocks
+RADII_VOXELS = (3.0, 5.0, 8.0)  # of the FPFH blocks, unless the weights say otherwise
 INPUTS = 33 * len(RADII_VOXELS)
 OUTPUTS = 32
 
@@ -125,7 +125,7 @@ class LearnedDescriptor:
     """Descriptors by the trained network; its weights load on first use."""
 
     weights: str = ""  # safetensors file; empty = the shipped one
-    _network: DescriptorNet | None = field(default=None, repr=False)
+    _trained: tuple[DescriptorNet, tuple[float, ...]] | None = field(default=None, repr=False)
 
     def describe(
         self, xyz: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"], voxel: float
@@ -139,26 +139,32 @@ class LearnedDescriptor:
         """
         if not len(xyz):
             return np.zeros((0, OUTPUTS), np.float32)
-        features = input_features(xyz, normals, voxel)
+        network, radii = self._loaded()
+        features = input_features(xyz, normals, voxel, radii)
         with torch.inference_mode():
-            return self._loaded()(
+            return network(
                 torch.from_numpy(features),
                 torch.from_numpy(((xyz - xyz.mean(0)) / voxel).astype(np.float32)),
                 torch.from_numpy(np.asarray(normals, np.float32)),
             ).numpy()
 
-    def _loaded(self) -> DescriptorNet:
-        if self._network is None:
+    def _loaded(self) -> tuple[DescriptorNet, tuple[float, ...]]:
+        """The network and the radii of its inputs."""
+        if self._trained is None:
             file = Path(self.weights) if self.weights else trained_file("descriptor")
             network = DescriptorNet()
-            load_network(network, file)
-            self._network = network
-        return self._network
+            about = load_network(network, file)
+            radii = tuple(float(r) for r in about.get("radii_voxels", RADII_VOXELS))
+            self._trained = network, radii
+        return self._trained
 
 
 def input_features(
-    xyz: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"], voxel: float
+    xyz: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    voxel: float,
+    radii_voxels: tuple[float, ...] = RADII_VOXELS,
 ) -> Float[np.ndarray, "n d"]:
     """The network's input for voxel points: multi-scale FPFH, float32."""
-    radii = tuple(voxel * r for r in RADII_VOXELS)
+    radii = tuple(voxel * r for r in radii_voxels)
     return np.asarray(multi_scale_fpfh(xyz, normals, radii), np.float32)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from corr.geometry.rigid import Rigid3
-from registration.learned.descriptor import DescriptorNet, input_features
+from registration.learned.descriptor import RADII_VOXELS, DescriptorNet, input_features
 from registration.learned.scans import load_fragments
 
 VOXEL_M = 0.05
@@ -46,22 +46,29 @@ def voxel_points(
 
 
 def described_rooms(
-    folder: Path, cache: Path, *, limit: int = 0, min_overlap: float = 0.1
+    folder: Path,
+    cache: Path,
+    *,
+    limit: int = 0,
+    min_overlap: float = 0.1,
+    radii: tuple[float, ...] = RADII_VOXELS,
 ) -> list[DescribedRoom]:
     """All finished rooms of a scan folder, in order of their names; inputs are cached as NPZ."""
     cache.mkdir(parents=True, exist_ok=True)
     files = sorted(folder.glob("room_*.npz"))[: limit or None]
-    return [_room(file, cache, min_overlap) for file in tqdm(files, desc="inputs", unit="room")]
+    return [
+        _room(file, cache, min_overlap, radii) for file in tqdm(files, desc="inputs", unit="room")
+    ]
 
 
-def _room(file: Path, cache: Path, min_overlap: float) -> DescribedRoom:
+def _room(file: Path, cache: Path, min_overlap: float, radii: tuple[float, ...]) -> DescribedRoom:
     parts, shares = load_fragments(file)
     kept = cache / file.name
     if not kept.is_file():
         arrays: dict[str, np.ndarray] = {}
         for k, part in enumerate(parts):
             xyz, normals = voxel_points(part.cloud.xyz, VOXEL_M)
-            features = input_features(xyz, normals, VOXEL_M).astype(np.float16)
+            features = input_features(xyz, normals, VOXEL_M, radii).astype(np.float16)
             arrays |= {f"xyz_{k}": xyz, f"normals_{k}": normals, f"features_{k}": features}
         with kept.open("wb") as out:
             np.savez(out, **arrays)  # type: ignore[arg-type]

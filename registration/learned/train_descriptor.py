@@ -47,6 +47,7 @@ class DescriptorTraining:
     every: int = 200  # steps between validations
     seed: int = 0
     rooms: int = 0  # use only the first n rooms; 0 = all
+    radii: str = "3,5,8"  # of the FPFH inputs, three of them, voxels
 
 
 def pair_loss(
@@ -86,7 +87,9 @@ def train(options: DescriptorTraining) -> DescriptorNet:
     single_threaded()
     torch.manual_seed(options.seed)
     out = Path(options.out)
-    rooms = described_rooms(Path(options.scans), out / "inputs", limit=options.rooms)
+    rooms = described_rooms(
+        Path(options.scans), out / "inputs", limit=options.rooms, radii=_radii(options)
+    )
     rooms = [room for room in rooms if room.pairs]
     learned, held = rooms[: -options.held_out], rooms[-options.held_out :]
     network = DescriptorNet(options.context)
@@ -135,6 +138,10 @@ def _step(
     return float(loss.detach())
 
 
+def _radii(options: DescriptorTraining) -> tuple[float, ...]:
+    return tuple(float(text) for text in options.radii.split(","))
+
+
 def _resumed(file: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer) -> int:
     if not file.is_file():
         return 0
@@ -158,7 +165,11 @@ def _note(
 
 
 def _publish(out: Path, network: DescriptorNet, options: DescriptorTraining, rooms: int) -> None:
-    about = {"options": asdict(options) | {"scans": "", "out": ""}, "rooms": rooms}
+    about = {
+        "options": asdict(options) | {"scans": "", "out": ""},
+        "radii_voxels": _radii(options),
+        "rooms": rooms,
+    }
     save_network(network, out / "descriptor.safetensors", about)
     (out / "descriptor.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
     rows = read_rows(out / "descriptor.csv")[1:]
