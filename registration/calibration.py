@@ -30,9 +30,7 @@ class Calibration:
     reliability: tuple[ReliabilityBin, ...]
 
 
-def calibration(
-    probability: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]
-) -> Calibration:
+def calibration(probability: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> Calibration:
     """All of it; answers that do not exist count as probability 0 and wrong."""
     coverage, threshold = coverage_at(probability, right, precision=0.95)
     table = reliability(probability, right)

@@ -97,7 +97,8 @@ class HoughRegistrar(Registrar):
             R, t = candidates[k].R, candidates[k].t
             if self.refine:
                 R, t = gicp(source, target, R, t)
-            refined.append((R, t, _evidence(source, target, pairs, R, t, candidates[k].share, 2000)))
+            share = candidates[k].share
+            refined.append((R, t, _evidence(source, target, pairs, R, t, share, 2000)))
         refined += [(candidates[k].R, candidates[k].t, found[k]) for k in order[REFINED:]]
         values = score(np.stack([evidence_row(e, INPUTS) for _, _, e in refined]))
         hypotheses: list[Hypothesis] = []
@@ -152,7 +153,7 @@ class HoughRegistrar(Registrar):
             hypotheses=hypotheses,
             probability=p,
             accepted=accepted,
-            reason="" if accepted else _doubt(answer, p, self.min_probability),
+            reason="" if accepted else _doubt(answer, self.min_probability),
             rmse=float("nan") if u is None else u.rmse,
             covariance=None if u is None else covariance(u),
             degeneracies=tuple(replace(d, through=d.through + target.centre) for d in free),
@@ -179,9 +180,7 @@ def _evidence(source, target, pairs, R, t, share: float, sample: int) -> dict[st
     residual = np.linalg.norm(pairs.source @ R.T + t - pairs.target, axis=1)
     bound = MATCH_BOUND * target.voxel
     support = float(np.maximum(1 - (residual / bound) ** 2, 0).sum())
-    fit = surface_fit(
-        source.surface, target.surface, R, t, near=NEAR * target.voxel, sample=sample
-    )
+    fit = surface_fit(source.surface, target.surface, R, t, near=NEAR * target.voxel, sample=sample)
     return {
         "log_support": float(np.log1p(support)),
         "support_share": support / max(len(pairs), 1),
@@ -200,10 +199,10 @@ def _no_hypothesis(matches: int) -> str:
     )
 
 
-def _doubt(answer: Registration, p: float, wanted: float) -> str:
+def _doubt(answer: Registration, wanted: float) -> str:
     best = answer.hypotheses[0]
     return (
-        f"probability {p:.2f} is below {wanted:g}: {best.inliers} of {len(answer.matches)} matches "
+        f"below {wanted:g}: {best.inliers} of {len(answer.matches)} matches "
         f"agree, overlap {100 * best.overlap:.0f} %; scans that share more, known sensor positions "
         "or a smaller voxel may help"
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float
+from numba import njit
 
 
 def kabsch(
@@ -60,17 +61,65 @@ def robust_fit(
     Returns:
         R, t and the residuals, unit of the points.
     """
+    R, t, residual = _robust(
+        np.ascontiguousarray(source), np.ascontiguousarray(target),
+        np.ascontiguousarray(R), np.ascontiguousarray(t), bound, rounds,
+    )  # fmt: skip
+    return R, t, residual
+
+
+@njit(cache=True, nogil=True)
+def _residuals(source, target, R, t):
+    out = np.empty(len(source))
+    for n in range(len(source)):
+        square = 0.0
+        for i in range(3):
+            d = t[i] - target[n, i]
+            for j in range(3):
+                d += R[i, j] * source[n, j]
+            square += d * d
+        out[n] = np.sqrt(square)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _weighted_fit(source, target, w):
+    """Kabsch of one weighted set: R, t and whether the rotation is determined."""
+    mean_s, mean_t, total = np.zeros(3), np.zeros(3), 0.0
+    for n in range(len(w)):
+        if w[n] > 0:
+            total += w[n]
+            for i in range(3):
+                mean_s[i] += w[n] * source[n, i]
+                mean_t[i] += w[n] * target[n, i]
+    mean_s /= total
+    mean_t /= total
+    H = np.zeros((3, 3))
+    for n in range(len(w)):
+        if w[n] > 0:
+            for i in range(3):
+                for j in range(3):
+                    H[i, j] += w[n] * (target[n, i] - mean_t[i]) * (source[n, j] - mean_s[j])
+    U, S, Vt = np.linalg.svd(H)
+    if np.linalg.det(U) * np.linalg.det(Vt) < 0:
+        U[:, 2] *= -1.0
+    R = U @ Vt
+    return R, mean_t - R @ mean_s, S[1] >= 1e-9 * max(S[0], 1e-300)
+
+
+@njit(cache=True, nogil=True)
+def _robust(source, target, R, t, bound, rounds):
     for step in range(rounds):
         limit = bound * max(1.0, 2.0 - 2.0 * step / rounds)
-        residual = np.linalg.norm(source @ R.T + t - target, axis=1)
-        w = np.maximum(1 - (residual / limit) ** 2, 0) ** 2
+        residual = _residuals(source, target, R, t)
+        w = np.maximum(1 - (residual / limit) ** 2, 0.0) ** 2
         if (w > 0).sum() < 3:
             break
-        R_new, t_new, S = kabsch(source, target, w)
-        if S[1] < 1e-9 * max(S[0], 1e-300):
+        R_new, t_new, determined = _weighted_fit(source, target, w)
+        if not determined:
             break
-        done = np.abs(R_new - R).max() < 1e-7 and np.abs(t_new - t).max() < 1e-6 * bound
+        same = np.abs(R_new - R).max() < 1e-7 and np.abs(t_new - t).max() < 1e-6 * bound
         R, t = R_new, t_new
-        if done and limit == bound:
+        if same and limit == bound:
             break
-    return R, t, np.linalg.norm(source @ R.T + t - target, axis=1)
+    return R, t, _residuals(source, target, R, t)

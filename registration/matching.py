@@ -71,9 +71,7 @@ def _nearest(a: np.ndarray, b: np.ndarray, top: int):
         rows = a[start : start + BLOCK]
         square = norm_b - 2 * rows @ b.T + (rows**2).sum(1)[:, None]
         stop = start + len(rows)
-        _keep_smallest(
-            square, start, index_a[start:stop], square_a[start:stop], index_b, square_b
-        )
+        _keep_smallest(square, start, index_a[start:stop], square_a[start:stop], index_b, square_b)
     root_a, root_b = np.sqrt(np.maximum(square_a, 0)), np.sqrt(np.maximum(square_b, 0))
     return (index_a, root_a), (index_b, root_b)
 

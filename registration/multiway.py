@@ -20,10 +20,18 @@ from registration.evaluation.workers import PairTask, Setup, predict
 from registration.files import READERS, read_cloud, write_cloud
 from registration.merged_view import merged, top_view
 from registration.multiway_candidates import candidate_pairs
-from registration.multiway_edges import Rules, accepted, measured
+from registration.multiway_edges import Rules, accepted, adjusted, measured
 from registration.multiway_refine import Surfaces, added, all_refined
 from registration.options_eval import MultiwayOptions, registrar_name
-from registration.pose_graph import Edge, Pruning, groups, optimised, residual, spanning_tree
+from registration.pose_graph import (
+    Edge,
+    Pruning,
+    agreeing,
+    groups,
+    optimised,
+    residual,
+    spanning_tree,
+)
 from registration.trajectory_error import TrajectoryError, Truth, read_truth, trajectory_error
 
 log = logging.getLogger(__name__)
@@ -72,7 +80,7 @@ def multiway(options: MultiwayOptions) -> str:
         options.min_probability, options.min_overlap, options.sure,
         np.radians(options.cycle_deg), options.cycle_voxels * voxel,
     )  # fmt: skip
-    edges = measured(predictions.values(), clouds, voxel, rules)
+    edges = measured(adjusted(list(predictions.values())), clouds, voxel, rules)
     pruning = Pruning(1.5 * voxel, options.prune, options.preference)
     surfaces = Surfaces.of(full, voxel) if options.refine else None
     solution = solve(edges, clouds, rules, pruning, surfaces)
@@ -140,9 +148,7 @@ def _predictions(
         )
     ]  # fmt: skip
     label = f"pairs, {registrar_name(options.registrar)}"
-    return predict(
-        tasks, setup, out / "predictions.jsonl", workers=options.workers, label=label
-    )
+    return predict(tasks, setup, out / "predictions.jsonl", workers=options.workers, label=label)
 
 
 def thinned(cloud: PointCloud, voxel: float) -> PointCloud:
@@ -172,6 +178,7 @@ def solve(
     for group in groups(clouds, kept):
         inside = [e for e in kept if e.source in set(group)]
         if len(group) > 1:
+            inside = agreeing(group, inside, centres, rules.drift)
             parts = _solve_group(group, inside, centres, rules, pruning)
             solved += [_densified(p, centres, rules, pruning, surfaces) for p in parts]
     solved.sort(key=lambda s: (-len(s[0]), min(s[0])))

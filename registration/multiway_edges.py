@@ -1,16 +1,18 @@
 """From pairwise answers to the edges of a pose graph: measure the overlap, then believe or not."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from registration.cloud import PointCloud
 from registration.evaluation.predictions import Prediction
-from registration.pose_graph import Closure, Edge, believed
+from registration.pose_graph import Closure, Drift, Edge, believed
 
 OVERLAP_VOXELS = 1.5
+CALIBRATED_SHARE = 0.7  # of right answers among the pairs that registrars are calibrated on
+EM_ROUNDS = 30
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Rules:
     def closure(self) -> Closure:
         """When a triangle closes."""
         return Closure(self.rotation_rad, self.translation)
+
+    @property
+    def drift(self) -> Drift:
+        """How far chains may stray: a third of a triangle's closure per link."""
+        return Drift(self.closure, Closure(self.rotation_rad / 3, self.translation / 3))
 
 
 def measured(
@@ -65,21 +72,39 @@ def measured(
     return edges
 
 
+def adjusted(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Probabilities for pairs that were not chosen for their overlap.
+
+    A registrar's probability is calibrated on pairs of which most overlap; of all pairs of a scene
+    few do. The share that does is estimated by expectation maximisation and the odds are scaled
+    by it; neighbours in the order keep theirs.
+
+    Source: Saerens, Latinne, Decaestecker, Neural Computation 2002.
+    """
+    far = [p for p in predictions if abs(p.source - p.target) != 1]
+    odds = np.array([p.probability / max(1.0 - p.probability, 1e-6) for p in far])
+    share, usual = 0.5, CALIBRATED_SHARE / (1.0 - CALIBRATED_SHARE)
+    posterior = odds
+    for _ in range(EM_ROUNDS if far else 0):
+        scaled = odds * share / (1.0 - share) / usual
+        posterior = scaled / (1.0 + scaled)
+        share = float(np.clip(posterior.mean(), 0.01, 0.99))
+    shifted = {p.key: float(q) for p, q in zip(far, posterior, strict=True)}
+    return [replace(p, probability=shifted.get(p.key, p.probability)) for p in predictions]
+
+
 def accepted(
     edges: Sequence[Edge], centres: Mapping[int, np.ndarray], rules: Rules
 ) -> tuple[list[Edge], dict[int, str]]:
     """The edges that count, and for scans without any, why.
 
     An edge counts if its surfaces overlap, it is believed after looking at the triangles around it,
-    and either one of them supports it or it is sure by itself.
+    and either more of them support than contradict it or it is sure by itself. Neighbours in the
+    order count if they are sure: of all pairs they are the likeliest to be right.
     """
     overlapping = [e for e in edges if e.overlap >= rules.min_overlap]
     judged = believed(overlapping, rules.closure, centres)
-    kept = [
-        e for e in judged
-        if e.belief >= max(0.5, rules.min_probability)
-        and (e.support > e.conflicts or (not e.conflicts and e.probability >= rules.sure))
-    ]  # fmt: skip
+    kept = [e for e in judged if _counts(e, rules)]
     linked = {n for e in kept for n in e.key}
     reasons = {
         n: _reason([e for e in edges if n in e.key], judged, rules)
@@ -87,6 +112,15 @@ def accepted(
         if n not in linked
     }
     return kept, reasons
+
+
+def _counts(edge: Edge, rules: Rules) -> bool:
+    sure = edge.probability >= rules.sure
+    if edge.consecutive and sure:
+        return True
+    if edge.belief < max(0.5, rules.min_probability):
+        return False
+    return edge.support > edge.conflicts or (sure and not edge.conflicts)
 
 
 def _reason(edges: list[Edge], judged: list[Edge], rules: Rules) -> str:

@@ -63,9 +63,7 @@ class PoseErrors:
     rmse_m: Float[np.ndarray, " n"]
 
 
-def pose_errors(
-    pairs: Sequence[FragmentPair], estimates: Sequence[Rigid3 | None]
-) -> PoseErrors:
+def pose_errors(pairs: Sequence[FragmentPair], estimates: Sequence[Rigid3 | None]) -> PoseErrors:
     """Errors of `target_from_source` estimates, pair by pair."""
     rows = [_errors(pair, estimate) for pair, estimate in zip(pairs, estimates, strict=True)]
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
@@ -104,9 +102,7 @@ def right_b(errors: PoseErrors, *, strict: bool = False) -> Bool[np.ndarray, " n
     return errors.rmse_m < RMSE_LIMIT_M if strict else errors.rmse_m <= RMSE_LIMIT_M
 
 
-def counted_b(
-    pairs: Sequence[FragmentPair], *, skip_first: bool = False
-) -> Bool[np.ndarray, " n"]:
+def counted_b(pairs: Sequence[FragmentPair], *, skip_first: bool = False) -> Bool[np.ndarray, " n"]:
     """Which pairs definition B counts.
 
     Args:

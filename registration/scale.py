@@ -9,7 +9,7 @@ from registration.cloud import PointCloud
 
 SPACINGS = 2.0  # a voxel is at least this many point spacings
 MOST_VOXELS = 6000  # occupied ones per cloud: bounds time and memory
-GROWTH = 1.1
+GROWTH = 1.05  # of the voxel at the least, until few enough are occupied
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,33 @@ def choose_voxel(source: PointCloud, target: PointCloud, voxel: float = 0.0) -> 
             )
         return Scale(voxel, spacing, extent, _most(source, target, voxel), given=True)
     chosen = SPACINGS * spacing
-    while (occupied := _most(source, target, chosen)) > MOST_VOXELS:
-        chosen *= GROWTH
-    return Scale(chosen, spacing, extent, occupied)
+    # One point per fine voxel counts coarser voxels nearly as well, in a fraction of the time.
+    thin = [_representatives(c.xyz, chosen) for c in (source, target)]
+    while (occupied := max(len(_representatives(xyz, chosen)) for xyz in thin)) > MOST_VOXELS:
+        # On a surface the count falls with the square of the voxel; stay a little below the aim.
+        chosen *= max(GROWTH, 0.97 * np.sqrt(occupied / MOST_VOXELS))
+    return Scale(float(chosen), spacing, extent, occupied)
 
 
 def _most(source: PointCloud, target: PointCloud, voxel: float) -> int:
-    return max(_occupied(source.xyz, voxel), _occupied(target.xyz, voxel))
+    return max(len(_representatives(c.xyz, voxel)) for c in (source, target))
 
 
-def _occupied(xyz: np.ndarray, voxel: float) -> int:
+def _representatives(xyz: np.ndarray, voxel: float) -> np.ndarray:
+    """One point of each occupied voxel."""
     cells = np.floor((xyz - xyz.min(0)) / voxel).astype(np.int64)
     size = cells.max(0) + 1
     if float(size[0]) * float(size[1]) * float(size[2]) > 2**62:
-        return len(np.unique(cells, axis=0))
-    return len(np.unique((cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]))
+        return xyz[np.unique(cells, axis=0, return_index=True)[1]]
+    key = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
+    return xyz[np.unique(key, return_index=True)[1]]
 
 
 def _spacing(cloud: PointCloud) -> float:
     """Median distance of a few thousand points to their nearest distinct neighbour."""
     step = max(1, len(cloud) // 3000)
-    distance, _ = cKDTree(cloud.xyz).query(cloud.xyz[::step], k=min(4, len(cloud)))
+    tree = cKDTree(cloud.xyz, balanced_tree=False, compact_nodes=False)
+    distance, _ = tree.query(cloud.xyz[::step], k=min(4, len(cloud)))
     positive = np.where(distance > 0, distance, np.inf).min(1)
     positive = positive[np.isfinite(positive)]
     if not len(positive):

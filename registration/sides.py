@@ -8,11 +8,17 @@ from registration.prepare import Prepared
 
 
 def sides(source: Prepared, target: Prepared) -> Iterator[tuple[Prepared, Prepared]]:
-    """The pair as inferred and, where a cloud has a rival viewpoint, with that cloud turned."""
-    for a in (source, _turned(source)):
-        for b in (target, _turned(target)):
-            if a is not None and b is not None:
-                yield a, b
+    """The pair as inferred and, where a cloud has a rival viewpoint, with one cloud turned.
+
+    Only the side of one relative to the other matters to descriptors and normals, so turning one
+    of two doubtful clouds is enough.
+    """
+    yield source, target
+    turned_source, turned_target = _turned(source), _turned(target)
+    if turned_source is not None:
+        yield turned_source, target
+    elif turned_target is not None:
+        yield source, turned_target
 
 
 def _turned(cloud: Prepared) -> Prepared | None:

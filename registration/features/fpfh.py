@@ -7,7 +7,6 @@ from numba import njit, prange
 from registration.neighbours import within_radius
 
 BINS = 11  # of each of the three angles
-POWER = 1  # of the inverse distance that weighs a neighbour
 
 
 def multi_scale_fpfh(
@@ -29,7 +28,8 @@ def multi_scale_fpfh(
     normals = np.ascontiguousarray(normals, dtype=np.float32)
     limits = np.asarray(radii, dtype=np.float32)
     simple = _simple(points, normals, start, index, distance, limits)
-    blocks = _weighted(simple, start, index, distance, limits)
+    flat = simple.reshape(len(xyz), len(radii), 3 * BINS)
+    blocks = _weighted(flat, start, index, distance, limits)
     return np.sqrt(blocks / (3 * len(radii))).reshape(len(xyz), -1)
 
 
@@ -110,21 +110,29 @@ def _simple(points, normals, start, index, distance, radii):
 
 @njit(parallel=True, cache=True)
 def _weighted(simple, start, index, distance, radii):
-    """Each point's histograms plus its neighbours', weighted by inverse distance."""
+    """Each point's histograms plus its neighbours', weighted by inverse distance.
+
+    Args:
+        simple: n x radii x (3 * BINS).
+        start: Neighbour table, see `within_radius`.
+        index: The same.
+        distance: The same.
+        radii: Ascending or not, unit of the distances.
+    """
     out = np.zeros_like(simple)
+    width = simple.shape[2]
     for i in prange(len(simple)):
         for k in range(len(radii)):
             total = np.float32(0)
+            row = np.zeros(width, np.float32)
             for e in range(start[i], start[i + 1]):
                 if distance[e] <= radii[k]:
-                    weight = 1 / max(distance[e], np.float32(1e-6)) ** POWER
+                    weight = np.float32(1) / max(distance[e], np.float32(1e-6))
                     total += weight
-                    for c in range(3):
-                        for b in range(BINS):
-                            out[i, k, c, b] += weight * simple[index[e], k, c, b]
+                    near = simple[index[e], k]
+                    for b in range(width):
+                        row[b] += weight * near[b]
             if total > 0:
-                for c in range(3):
-                    for b in range(BINS):
-                        mean = out[i, k, c, b] / total
-                        out[i, k, c, b] = np.float32(0.5) * (mean + simple[i, k, c, b])
+                for b in range(width):
+                    out[i, k, b] = np.float32(0.5) * (row[b] / total + simple[i, k, b])
     return out

@@ -1,13 +1,14 @@
 """Learned scores for the bins of a Hough space, by the shipped network."""
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from registration.learned.unet6 import VoteUNet, bin_inputs, bin_lattice
-from registration.learned.weights_file import load_network, trained_file
+from registration.learned.weights_file import load_network, read_about, trained_file
 
 
 def refine_votes(
@@ -31,8 +32,7 @@ def refine_votes(
 
 @lru_cache(maxsize=4)
 def _network(file: str) -> VoteUNet:
-    from pathlib import Path
-
-    network = VoteUNet()
+    options = read_about(Path(file)).get("options", {})
+    network = VoteUNet(options.get("kernel", "cross"))
     load_network(network, Path(file))
     return network

@@ -27,7 +27,8 @@ VOXEL = 0.05  # m
 RIGHT_ANGLE = np.radians(15.0)
 RIGHT_DISTANCE = 6.0  # voxels
 RIDGE = 1e-3  # on the weights of standardised inputs
-APART = 0.25  # share of pairs without overlap, as many as pairs with
+PER_ROOM = 24  # overlapping pairs taken of one room
+APART = 0.25  # pairs without overlap, for each pair with
 
 
 def is_right(found: Rigid3, true: Rigid3, voxel: float) -> bool:
@@ -66,7 +67,9 @@ def room_pairs(path: Path, registrar: HoughRegistrar, rng: np.random.Generator, 
     ready = [registrar.prepare(c, VOXEL) for c in clouds]
     near = [(i, j) for i in range(len(parts)) for j in range(i) if overlaps[i, j] > 0.1]
     far = [(i, j) for i in range(len(parts)) for j in range(i) if overlaps[i, j] < 0.01]
+    rng.shuffle(near)
     rng.shuffle(far)
+    near = near[:PER_ROOM]
     for i, j in near + far[: int(APART * len(near))]:
         true = parts[j].world_from_fragment.inverse() @ parts[i].world_from_fragment
         yield ready[i], ready[j], true
@@ -79,8 +82,7 @@ def candidate_rows(source, target, true: Rigid3, registrar: HoughRegistrar):
     found = hypothesise(pairs, VoteSettings(VOXEL))[:CHECKED]
     rows = [_evidence(source, target, pairs, c.R, c.t, c.share, 600) for c in found]
     right = [
-        is_right(Rigid3(c.R, c.t + target.centre - c.R @ source.centre), true, VOXEL)
-        for c in found
+        is_right(Rigid3(c.R, c.t + target.centre - c.R @ source.centre), true, VOXEL) for c in found
     ]
     return [confidence.evidence_row(r, confidence.INPUTS) for r in rows], right
 

@@ -22,19 +22,30 @@ def save_network(network: nn.Module, file: Path, about: dict) -> None:
     partial.replace(file)
 
 
-def load_network(network: nn.Module, file: Path) -> dict:
-    """Fill a network built with the same configuration; returns what was stored as `about`.
+def read_about(file: Path) -> dict:
+    """What was stored beside the parameters.
 
     Raises:
-        UserError: The file is absent or belongs to another network.
+        UserError: The file is absent.
     """
     from safetensors import safe_open
 
     if not file.is_file():
         raise UserError(f"weights file {file} does not exist; train it (see registration/learned)")
     with safe_open(file, framework="pt") as stored:
-        about = json.loads((stored.metadata() or {}).get("about", "{}"))
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        return json.loads((stored.metadata() or {}).get("about", "{}"))
+
+
+def load_network(network: nn.Module, file: Path) -> dict:
+    """Fill a network built with the same configuration; returns what was stored as `about`.
+
+    Raises:
+        UserError: The file is absent or belongs to another network.
+    """
+    from safetensors.torch import load_file
+
+    about = read_about(file)
+    tensors = load_file(file)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

@@ -17,9 +17,7 @@ def same_motion(
 ) -> Bool[np.ndarray, " k"]:
     """Which other motions are the same within an angle (radians) and a distance."""
     trace = np.einsum("ij,kij->k", R, others_R)
-    return (trace > 1 + 2 * np.cos(angle)) & (
-        np.linalg.norm(others_t - t, axis=1) < distance
-    )
+    return (trace > 1 + 2 * np.cos(angle)) & (np.linalg.norm(others_t - t, axis=1) < distance)
 
 
 def peaks(
