@@ -58,7 +58,7 @@ class MultiwayOptions:
     sure: float = 0.9  # an edge that no third scan supports must be this probable
     cycle_deg: float = 5.0  # deg, three edges around a triangle may turn by this much
     cycle_voxels: float = 4.0  # voxels, and shift by this much
-    refine: bool = True  # ICP on every link that counts, and further links from the first poses
+    refine: bool = False  # ICP on every link that counts, and further links from the first poses
     prune: float = 0.25  # the optimiser drops loop edges whose line process falls below
     preference: float = 20.0  # of loop edges over neighbours in the order, Open3D's measure
     truth: str = ""  # gt.log of pairs (several: colons between) or a trajectory; empty = unknown
