@@ -45,7 +45,7 @@ class PointCloud:
         return len(self.xyz)
 
     def moved(self, b_from_a: Rigid3, scale: float = 1.0) -> "PointCloud":
-        """The same cloud in frame b, `xyz_b = scale * R @ xyz_a + t`; sensor and normals go along."""
+        """The same cloud in frame b (`xyz_b = scale * R @ xyz_a + t`), all that it holds."""
 
         def mapped(xyz: np.ndarray) -> np.ndarray:
             return scale * (xyz @ b_from_a.R.T) + b_from_a.t

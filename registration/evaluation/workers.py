@@ -8,6 +8,7 @@ import hashlib
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class _Worker:
     setup: Setup
     scene: str = ""
     ready: dict[int, _Ready] = field(default_factory=dict)
+    warm: bool = False
 
     def fragment(self, scene: str, index: int, file: Path) -> _Ready:
         """Prepare a fragment, or find it prepared; those of another scene are forgotten."""
@@ -141,6 +143,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _start(setup: Setup) -> None:
     global _worker
+    warnings.filterwarnings("ignore", message="The TBB threading layer")  # another one is taken
     _worker = _Worker(setup)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -155,6 +158,10 @@ def _end_with_parent() -> None:
 
 def _answer(task: PairTask) -> Prediction:
     assert _worker is not None, "the pool starts its workers with _start"
+    if not _worker.warm:  # compiled code is loaded or made on first use: not a pair's own seconds
+        _worker.warm = True
+        _answer(task)
+        _worker.ready = {}
     source = _worker.fragment(task.scene, task.source, task.source_file)
     target = _worker.fragment(task.scene, task.target, task.target_file)
     return align(task, source, target, _worker.setup)
