@@ -27,7 +27,7 @@ from registration.learned.vote_data import VoteExample, cast_votes, example, tur
 from registration.learned.weights_file import load_network, save_network, trained_file
 
 
-def bumpy_surface(seed: int = 0, side: int = 27) -> np.ndarray:
+def bumpy_surface(seed: int = 0, side: int = 23) -> np.ndarray:
     """Points of a wavy sheet in front of the origin, metres."""
     rng = np.random.default_rng(seed)
     x, y = np.meshgrid(np.arange(side) * 0.05, np.arange(side) * 0.05)
@@ -99,7 +99,7 @@ def test_refiner_learns_to_prefer_a_heap_over_a_heavy_bin(kernel):
     torch.manual_seed(0)
     network = VoteUNet(kernel, widths=(8, 8, 8))
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-2)
-    for step in range(25):
+    for step in range(18):
         loss = train_unet.example_loss(network, some_bins(step), "softmax")
         optimiser.zero_grad()
         loss.backward()
@@ -171,7 +171,7 @@ def test_descriptor_loss_falls_within_a_few_steps(fragment):
     network.start_from(torch.from_numpy(fragment.features))
     optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
     losses = []
-    for step in range(12):
+    for step in range(8):
         rng = np.random.default_rng(step)
         loss = train_descriptor.pair_loss(network, fragment, fragment, 64, rng)
         assert loss is not None

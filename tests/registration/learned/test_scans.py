@@ -16,12 +16,12 @@ from registration.learned.scans import (
     save_fragments,
 )
 
-SMALL = DepthCamera(width=162, height=122)
+SMALL = DepthCamera(width=131, height=98)
 
 
 @pytest.fixture(scope="module")
 def walk() -> list[Fragment]:
-    return fragments(np.random.default_rng(3), 3, frames=5, camera=SMALL)
+    return fragments(np.random.default_rng(3), 2, frames=4, camera=SMALL)
 
 
 def test_room_is_finite_and_fills_its_box():
@@ -62,13 +62,13 @@ def test_fragment_looks_like_a_benchmark_fragment(walk):
     for part in walk:
         xyz = part.cloud.xyz
         assert np.array_equal(part.cloud.sensor, np.zeros(3))
-        assert 2_000 < len(xyz) < 50_000
+        assert 1_000 < len(xyz) < 50_000
         assert xyz[:, 2].min() > 0.4
         assert 1.0 < np.ptp(xyz, axis=0).max() < 4.0
 
 
 def test_fragments_repeat_with_their_seed(walk):
-    again = fragments(np.random.default_rng(3), 3, frames=5, camera=SMALL)
+    again = fragments(np.random.default_rng(3), 2, frames=4, camera=SMALL)
     for a, b in zip(walk, again, strict=True):
         assert np.array_equal(a.cloud.xyz, b.cloud.xyz)
 
