@@ -14,6 +14,9 @@ from registration.result import Hypothesis, Registration
 NEAR = 1.5  # voxels within which surfaces touch
 CHECKED = 24  # hypotheses that are held against the clouds
 REFINED = 3  # of them, refined and checked again on more points
+DESCRIPTORS = ("fpfh", "learned")
+PEAK_SCORES = ("mass", "learned")
+VOTES = ("triangles", "pairs", "points")
 MATCH_BOUND = 2.0  # voxels, residual of a true match
 
 
@@ -22,11 +25,14 @@ class HoughRegistrar(Registrar):
     """Deep Hough Voting without its old stack; see `voting/` for the steps."""
 
     radii: list[float] = field(default_factory=lambda: [4.0, 8.0, 13.0])  # voxels, descriptors
+    descriptor: str = "fpfh"  # fpfh | learned
+    peak_scores: str = "mass"  # what bins are ranked by: mass of their votes | learned
     candidates: int = 2  # matches per point, in each direction
     mutual: bool = True  # keep a match only where both sides have it among their candidates
     max_ratio: float = 1.0  # drop matches whose rival is nearer than this; 1 = keep all
     max_matches: int = 4000  # least ambiguous ones kept
-    cliques: int = 2000  # edges of the compatibility graph that become votes
+    votes: str = "triangles"  # matches per vote: triangles (3) | pairs (2) | points (1)
+    cliques: int = 2000  # strongest edges of the compatibility graph (points: matches) that vote
     peaks: int = 30  # of the Hough space, per resolution
     refine: bool = True  # generalised ICP on the clouds at the end
     keypoints: int = 0  # points per cloud that are matched, drawn at random; 0 = all
@@ -35,6 +41,15 @@ class HoughRegistrar(Registrar):
     def __post_init__(self):
         if not 0 <= self.min_probability <= 1:
             raise ValueError(f"min_probability must be 0 to 1, got {self.min_probability}")
+        for name, choices in (
+            ("descriptor", DESCRIPTORS),
+            ("peak_scores", PEAK_SCORES),
+            ("votes", VOTES),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)}"
+                )
         if not self.radii or min(self.radii) < 2:
             raise ValueError(f"radii must be 2 voxels or more, got {list(self.radii)}")
         for name in ("candidates", "max_matches", "cliques", "peaks"):
@@ -45,7 +60,7 @@ class HoughRegistrar(Registrar):
         """Voxels, normals, descriptors and what the sensor saw."""
         from registration.prepare import prepare
 
-        return prepare(cloud, voxel, tuple(self.radii))
+        return prepare(cloud, voxel, tuple(self.radii), learned=self.descriptor == "learned")
 
     def register(self, source, target, *, seed: int = 0) -> Registration:
         """Vote, check the peaks on the clouds, refine the best.
@@ -73,7 +88,10 @@ class HoughRegistrar(Registrar):
         rows = np.stack([index_a[matches.source[keep]], index_b[matches.target[keep]]], 1)
         matched = perf_counter()
         pairs = _pairing(source.surface, target.surface, rows)
-        settings = VoteSettings(target.voxel, cliques=self.cliques, peaks=self.peaks)
+        settings = VoteSettings(
+            target.voxel, votes=self.votes, cliques=self.cliques, peaks=self.peaks,
+            learned=self.peak_scores == "learned",
+        )  # fmt: skip
         candidates = hypothesise(pairs, settings)[:CHECKED]
         voted = perf_counter()
         answer = self._checked(source, target, pairs, candidates)

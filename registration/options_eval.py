@@ -92,10 +92,8 @@ def _at_least(name: str, value: float, least: int) -> None:
 
 def registrars() -> dict[str, type[Registrar]]:
     """Every registrar by the name it is chosen with."""
-    try:
-        from registration.hough import HoughRegistrar
-    except ModuleNotFoundError:
-        return dict(BASELINES)
+    from registration.hough import HoughRegistrar
+
     return {"hough": HoughRegistrar, **BASELINES}
 
 

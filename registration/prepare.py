@@ -1,6 +1,6 @@
 """One cloud made ready: voxels, normals, descriptors, what its sensor saw."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from registration.cloud import PointCloud
-from registration.features.fpfh import multi_scale_fpfh
+from registration.features.fpfh import mirrored, multi_scale_fpfh
 from registration.verify import RangeImage, Surface
 from registration.viewpoint import infer_viewpoint
 
@@ -29,6 +29,7 @@ class Prepared:
     orientation: str  # "sensor" | "inferred" | "ambiguous" (inferred, with a rival)
     name: str
     rival: Surface | None = None  # the cloud seen from the rival place, normals turned round
+    rival_features: Float[np.ndarray, "n d"] | None = None
 
     @property
     def cloud(self) -> PointCloud:
@@ -49,7 +50,9 @@ class Prepared:
         return {k: v for k, v in self.__dict__.items() if k != "gicp"}
 
 
-def prepare(cloud: PointCloud, voxel: float, radii: tuple[float, ...]) -> Prepared:
+def prepare(
+    cloud: PointCloud, voxel: float, radii: tuple[float, ...], *, learned: bool = False
+) -> Prepared:
     """Voxelise, estimate and orient normals, describe.
 
     Normals are estimated on all points and averaged per voxel: that is worth as many right
@@ -60,6 +63,7 @@ def prepare(cloud: PointCloud, voxel: float, radii: tuple[float, ...]) -> Prepar
         cloud: The scan.
         voxel: Edge of a voxel, the cloud's unit.
         radii: Of the descriptors, voxels.
+        learned: Use the shipped network's descriptor instead of the histograms.
 
     Raises:
         ValueError: Too few voxels to describe anything.
@@ -86,12 +90,23 @@ def prepare(cloud: PointCloud, voxel: float, radii: tuple[float, ...]) -> Prepar
             f"{cloud.name}: only {len(xyz)} voxels of {voxel:.4g} are occupied; too small a cloud "
             f"to align, or too large a voxel"
         )
-    features = multi_scale_fpfh(xyz, normals, tuple(r * voxel for r in radii))
+    features = _described(xyz, normals, voxel, radii, learned)
     surface = Surface(xyz, normals, True, cKDTree(xyz), RangeImage.of(xyz, sensor))
-    turned = None
-    if rival is not None:
-        turned = Surface(xyz, -normals, True, surface.tree, RangeImage.of(xyz, rival))
-    return Prepared(surface, features, voxel, centre, orientation, cloud.name, turned)
+    ready = Prepared(surface, features, voxel, centre, orientation, cloud.name)
+    if rival is None:
+        return ready
+    turned = Surface(xyz, -normals, True, surface.tree, RangeImage.of(xyz, rival))
+    # Histograms of turned normals are the mirrored histograms; a network has to look again.
+    other = _described(xyz, -normals, voxel, radii, True) if learned else mirrored(features)
+    return replace(ready, rival=turned, rival_features=other)
+
+
+def _described(xyz, normals, voxel: float, radii: tuple[float, ...], learned: bool) -> np.ndarray:
+    if not learned:
+        return multi_scale_fpfh(xyz, normals, tuple(r * voxel for r in radii))
+    from registration.learned.descriptor import LearnedDescriptor
+
+    return LearnedDescriptor().describe(xyz, normals, voxel)
 
 
 def _viewpoint(cloud: PointCloud, points, normals, voxel: float, centre):

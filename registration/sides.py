@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from registration.features.fpfh import mirrored
 from registration.prepare import Prepared
 
 
@@ -22,6 +21,6 @@ def sides(source: Prepared, target: Prepared) -> Iterator[tuple[Prepared, Prepar
 
 
 def _turned(cloud: Prepared) -> Prepared | None:
-    if cloud.rival is None:
+    if cloud.rival is None or cloud.rival_features is None:
         return None
-    return replace(cloud, surface=cloud.rival, features=mirrored(cloud.features), rival=None)
+    return replace(cloud, surface=cloud.rival, features=cloud.rival_features, rival=None)

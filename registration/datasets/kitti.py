@@ -100,9 +100,7 @@ def read_sequence(root: Path, name: str) -> Scene:
     return Scene(name, sweeps, tuple(pairs))
 
 
-def pairs_apart(
-    centres: Float[np.ndarray, "n 3"], sweeps: Sequence[int]
-) -> list[tuple[int, int]]:
+def pairs_apart(centres: Float[np.ndarray, "n 3"], sweeps: Sequence[int]) -> list[tuple[int, int]]:
     """(first, last) of each stretch of about 10 m.
 
     Args:
@@ -181,5 +179,3 @@ def _icp(scene: Scene, pair: FragmentPair) -> Rigid3:
     )  # fmt: skip
     matrix = result.transformation
     return Rigid3(nearest_rotation(matrix[:3, :3]), matrix[:3, 3])
-
-

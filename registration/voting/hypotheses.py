@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from registration.compatibility import Pairing, compatibility_graph, strongest_cliques
-from registration.kabsch import kabsch, robust_fit
+from registration.compatibility import Pairing, compatibility_graph
+from registration.kabsch import robust_fit
 from registration.voting.peaks import peaks, same_motion
+from registration.voting.proposals import PROPOSALS
 from registration.voting.space import vote
 
-NORMAL_ARM = 4.0  # voxels: lever at which a normal counts as much as a point
 RESOLUTIONS = (1.0, 0.5)  # of the bins
 
 
@@ -30,13 +30,15 @@ class VoteSettings:
     """Sizes of the search; lengths in units of `bound`'s voxel."""
 
     voxel: float
-    cliques: int = 2000  # edges of the graph that become triangles
+    votes: str = "triangles"  # who votes: triangles | pairs | points
+    cliques: int = 2000  # strongest edges (points: matches) that vote
     peaks: int = 30  # per resolution
     rotation_bin: float = 0.15  # rad
     translation_bin: float = 3.0  # voxels
     tolerance: float = 1.5  # voxels, difference of two lengths
     shortest: float = 3.0  # voxels
     bound: float = 2.0  # voxels, residual of a true match
+    learned: bool = False  # rank bins by the shipped network instead of by their mass
     angle: float = 0.6  # rad, difference of two angles between normals and lines
 
 
@@ -53,33 +55,19 @@ def hypothesise(pairs: Pairing, s: VoteSettings) -> list[Candidate]:
         pairs.source - centre, pairs.target, pairs.source_normals, pairs.target_normals,
         pairs.signed,
     )  # fmt: skip
-    R, t, weights = _triangle_votes(centred, s)
-    if not len(R):
+    graph = compatibility_graph(
+        centred, tolerance=s.tolerance * s.voxel, shortest=s.shortest * s.voxel, angle=s.angle
+    )
+    votes = PROPOSALS[s.votes](centred, graph, s.cliques, s.voxel)
+    if not len(votes.R):
         return []
     found: list[Candidate] = []
-    for R_peak, t_peak, share in _all_peaks(R, t, weights, s):
+    for R_peak, t_peak, share in _all_peaks(votes.R, votes.t, votes.weight, s):
         candidate = _refit(centred, R_peak, t_peak, share, s)
         if candidate is not None and not _known(candidate, found, s):
             found.append(candidate)
     found.sort(key=lambda c: -c.support)
     return [Candidate(c.R, c.t - c.R @ centre, c.support, c.share, c.inlier) for c in found]
-
-
-def _triangle_votes(pairs: Pairing, s: VoteSettings):
-    """Motions of compatible triangles, weighted by agreement and conditioning."""
-    graph = compatibility_graph(
-        pairs, tolerance=s.tolerance * s.voxel, shortest=s.shortest * s.voxel, angle=s.angle
-    )
-    cliques = strongest_cliques(graph, s.cliques)
-    rows = cliques.members
-    normals = pairs.source_normals is not None and pairs.target_normals is not None and pairs.signed
-    R, t, singular = kabsch(
-        pairs.source[rows], pairs.target[rows], None,
-        pairs.source_normals[rows] if normals else None,  # type: ignore[index]
-        pairs.target_normals[rows] if normals else None,  # type: ignore[index]
-        direction_weight=(NORMAL_ARM * s.voxel) ** 2,
-    )  # fmt: skip
-    return R, t, cliques.strength * np.sqrt(singular[:, 1]) / s.voxel
 
 
 def _all_peaks(R, t, weights, s: VoteSettings):
@@ -89,10 +77,13 @@ def _all_peaks(R, t, weights, s: VoteSettings):
             rotation_bin=scale * s.rotation_bin,
             translation_bin=scale * s.translation_bin * s.voxel,
         )  # fmt: skip
-        yield from zip(
-            *peaks(space, R, t, weights, count=s.peaks, angle=0.25, distance=3 * s.voxel),
-            strict=True,
-        )
+        logits = None
+        if s.learned:
+            from registration.learned.refine import refine_votes
+
+            logits = refine_votes(space.indices, space.mass)
+        found = peaks(space, R, t, weights, logits, count=s.peaks, angle=0.25, distance=3 * s.voxel)
+        yield from zip(*found, strict=True)
 
 
 def _refit(pairs: Pairing, R, t, share, s: VoteSettings) -> Candidate | None:

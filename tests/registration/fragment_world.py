@@ -77,9 +77,7 @@ def write_truth(folder: Path, truth: list[Rigid3], pairs: list[tuple[int, int]],
     """`gt.log`, `gt.info` and `gt_overlap.log`."""
     folder.mkdir(parents=True, exist_ok=True)
     count = len(truth)
-    write_poses(
-        folder / "gt.log", {(i, j): truth[i].inverse() @ truth[j] for i, j in pairs}, count
-    )
+    write_poses(folder / "gt.log", {(i, j): truth[i].inverse() @ truth[j] for i, j in pairs}, count)
     write_records(folder / "gt.info", {(i, j): info_of(xyz[i]) for i, j in pairs}, count)
     (folder / "gt_overlap.log").write_text("".join(f"{i},{j},0.{4 + (i + j) % 5}\n"
                                                    for i, j in pairs))  # fmt: skip

@@ -97,6 +97,23 @@ def test_unknown_sensor_is_inferred(clouds):
     assert shift < VOXEL
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"descriptor": "learned"},
+        {"peak_scores": "learned"},
+        {"votes": "pairs"},
+        {"votes": "points"},
+    ],
+)
+def test_other_choices_find_the_same_alignment(clouds, options):
+    registrar = HoughRegistrar(**options)
+    ready = [registrar.prepare(c, VOXEL) for c in clouds[:2]]
+    turn, shift = errors(registrar.register(*ready).target_from_source, clouds[2])
+    assert turn < 1.0
+    assert shift < VOXEL
+
+
 def test_clouds_of_different_places_are_not_accepted(clouds, prepared):
     rng = np.random.default_rng(0)
     ball = rng.normal(size=(4000, 3))
@@ -251,6 +268,8 @@ def test_unfit_scales_are_refused():
         ({"min_probability": 1.5}, "min_probability must be 0 to 1"),
         ({"radii": [1.0]}, "radii must be 2 voxels or more"),
         ({"cliques": 0}, "cliques must be 1 or more"),
+        ({"descriptor": "shot"}, "descriptor must be one of fpfh, learned, got shot"),
+        ({"peak_scores": "max"}, "peak_scores must be one of mass, learned, got max"),
     ],
 )
 def test_unfit_options_are_refused(options, message):

@@ -8,6 +8,7 @@ from registration.compatibility import Pairing, compatibility_graph, strongest_c
 from registration.kabsch import kabsch, robust_fit
 from registration.voting.hypotheses import VoteSettings, hypothesise
 from registration.voting.peaks import mean_motion, peaks
+from registration.voting.proposals import SPINS, from_points
 from registration.voting.space import rotation_vectors, vote
 
 SIGMA = 0.01  # of the noise, in a cube of edge 1
@@ -125,6 +126,28 @@ def test_normals_reject_matches_that_lengths_accept():
     assert len(compatibility_graph(opposite, **options).first) == 0
     unsigned = Pairing(opposite.source, opposite.target, up, -up)
     assert len(compatibility_graph(unsigned, **options).first) == 1
+
+
+@pytest.mark.parametrize("votes", ["pairs", "points"])
+def test_votes_of_fewer_matches_need_oriented_normals(votes):
+    rng = np.random.default_rng(20)
+    pairs = matches(rng, 60, 0.2, np.eye(3), np.zeros(3))
+    with pytest.raises(ValueError, match="need oriented normals"):
+        hypothesise(pairs, VoteSettings(2.5 * SIGMA, votes=votes, shortest=10.0))
+
+
+def test_one_oriented_match_votes_for_the_true_motion():
+    rng = np.random.default_rng(21)
+    R, t = Rotation.random(random_state=22).as_matrix(), np.array([0.3, 0.1, -0.2])
+    exact = matches(rng, 80, 0.0, R, t, sigma=0.0)
+    normals = rng.normal(size=(80, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    pairs = Pairing(exact.source, exact.target, normals, normals @ R.T, signed=True)
+    graph = compatibility_graph(pairs, tolerance=0.05, shortest=0.2)
+    votes = from_points(pairs, graph, 80, 0.025)
+    nearest = min(angle_deg(v, R) for v in votes.R)
+    assert nearest < 360 / SPINS / 2
+    np.testing.assert_allclose(np.linalg.det(votes.R), 1, atol=1e-9)
 
 
 def test_graph_and_cliques_agree_with_a_dense_computation():
