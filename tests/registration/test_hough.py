@@ -157,7 +157,7 @@ def test_room_corner_is_not_degenerate(prepared):
 
 def test_descriptors_do_not_change_with_the_frame():
     rng = np.random.default_rng(3)
-    xyz, normals = rng.normal(size=(203, 3)), rng.normal(size=(203, 3))
+    xyz, normals = rng.uniform(-1, 1, (203, 3)), rng.normal(size=(203, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     R = Rotation.random(random_state=4).as_matrix()
     one = multi_scale_fpfh(xyz, normals, (1.0, 2.0))
@@ -207,9 +207,9 @@ def test_matches_equal_a_dense_computation_across_blocks(monkeypatch):
 
 
 def test_free_space_is_violated_by_what_hides_a_seen_surface():
-    wall = np.c_[np.mgrid[-1:1:60j, -1:1:60j].reshape(2, -1).T, np.full(3600, 2.0)]
+    wall = np.c_[np.full(3600, 2.0), np.mgrid[-1:1:60j, -1:1:60j].reshape(2, -1).T]
     image = RangeImage.of(wall, np.zeros(3))
-    places = np.array([[0, 0, 1.0], [0, 0, 3.0], [0, 5, 0.0]])  # before, behind, beside it
+    places = np.array([[1.0, 0, 0], [3.0, 0, 0], [0, 5.0, 0]])  # before, behind, beside it
     assert image.in_front(places, 0.1).tolist() == [True, False, False]
 
 
@@ -258,8 +258,8 @@ def test_unfit_scales_are_refused():
     cloud = PointCloud(room())
     with pytest.raises(ValueError, match="voxel must be well below the clouds' extent"):
         choose_voxel(cloud, cloud, 50.0)
-    with pytest.raises(ValueError, match="voxels of 3 are occupied"):
-        prepare(cloud, 3.0, (4.0,))
+    with pytest.raises(ValueError, match="voxels of 6 are occupied"):
+        prepare(cloud, 6.0, (4.0,))
 
 
 @pytest.mark.parametrize(
