@@ -77,7 +77,9 @@ def multiway(options: MultiwayOptions) -> str:
     full = {index: read_cloud(file) for index, file in files.items()}
     clouds = {index: thinned(cloud, voxel) for index, cloud in full.items()}
     rules = Rules(
-        options.min_probability, options.min_overlap, options.sure,
+        options.min_probability, options.min_overlap,
+        # Two scans have no triangle that could support their edge.
+        options.sure if len(clouds) > 2 else options.min_probability,
         np.radians(options.cycle_deg), options.cycle_voxels * voxel,
     )  # fmt: skip
     edges = measured(adjusted(list(predictions.values())), clouds, voxel, rules)

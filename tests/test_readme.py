@@ -185,6 +185,7 @@ def config_of(package: str, key: str) -> str:
         ("recon", "run"): "eval", ("recon", "cameras"): "eval",
         ("registration", "benchmark"): "eval", ("registration", "data"): "eval",
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
+        ("registration", "orientation"): "eval",
     }  # fmt: skip
     return f"{package}_{special.get((package, key), 'run')}"
 
