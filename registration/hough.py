@@ -87,7 +87,7 @@ class HoughRegistrar(Registrar):
         keep = np.sort(np.argsort(-matches.weight, kind="stable")[: self.max_matches])
         rows = np.stack([index_a[matches.source[keep]], index_b[matches.target[keep]]], 1)
         matched = perf_counter()
-        pairs = _pairing(source.surface, target.surface, rows)
+        pairs = pairing_of(source.surface, target.surface, rows)
         settings = VoteSettings(
             target.voxel, votes=self.votes, cliques=self.cliques, peaks=self.peaks,
             learned=self.peak_scores == "learned",
@@ -107,7 +107,7 @@ class HoughRegistrar(Registrar):
 
         if not candidates:
             return Registration(None, 0.0, False, _no_hypothesis(len(pairs)))
-        found = [_evidence(source, target, pairs, c.R, c.t, c.share, 600) for c in candidates]
+        found = [evidence_of(source, target, pairs, c.R, c.t, c.share, 600) for c in candidates]
         logit = score(np.stack([evidence_row(e, INPUTS) for e in found]))
         order = np.argsort(-logit, kind="stable")
         refined = []
@@ -116,7 +116,7 @@ class HoughRegistrar(Registrar):
             if self.refine:
                 R, t = gicp(source, target, R, t)
             share = candidates[k].share
-            refined.append((R, t, _evidence(source, target, pairs, R, t, share, 2000)))
+            refined.append((R, t, evidence_of(source, target, pairs, R, t, share, 2000)))
         refined += [(candidates[k].R, candidates[k].t, found[k]) for k in order[REFINED:]]
         values = score(np.stack([evidence_row(e, INPUTS) for _, _, e in refined]))
         hypotheses: list[Hypothesis] = []
@@ -184,14 +184,15 @@ def _drawn(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.choice(count, wanted, replace=False))
 
 
-def _pairing(source, target, rows):
+def pairing_of(source, target, rows):
+    """The points and normals of matched rows (m x 2, source and target) of two surfaces."""
     from registration.compatibility import Pairing
 
     a, b = rows[:, 0], rows[:, 1]
     return Pairing(source.xyz[a], target.xyz[b], source.normals[a], target.normals[b], signed=True)
 
 
-def _evidence(source, target, pairs, R, t, share: float, sample: int) -> dict[str, float]:
+def evidence_of(source, target, pairs, R, t, share: float, sample: int) -> dict[str, float]:
     """What speaks for and against a motion; the inputs of the confidence."""
     from registration.verify import surface_fit
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from corr.geometry.rigid import Rigid3, rotation_angle
 from corr.store import write_atomic
 from registration import confidence
-from registration.hough import CHECKED, HoughRegistrar, _evidence, _pairing
+from registration.hough import CHECKED, HoughRegistrar, evidence_of, pairing_of
 from registration.learned.key_value import parse_key_values
 from registration.learned.scans import load_fragments
 from registration.matching import match_features
@@ -78,9 +78,9 @@ def room_pairs(path: Path, registrar: HoughRegistrar, rng: np.random.Generator, 
 def candidate_rows(source, target, true: Rigid3, registrar: HoughRegistrar):
     """Evidence of every candidate of a pair and whether it is right."""
     m = match_features(source.features, target.features, per_point=registrar.candidates)
-    pairs = _pairing(source.surface, target.surface, np.stack([m.source, m.target], 1))
+    pairs = pairing_of(source.surface, target.surface, np.stack([m.source, m.target], 1))
     found = hypothesise(pairs, VoteSettings(VOXEL))[:CHECKED]
-    rows = [_evidence(source, target, pairs, c.R, c.t, c.share, 600) for c in found]
+    rows = [evidence_of(source, target, pairs, c.R, c.t, c.share, 600) for c in found]
     right = [
         is_right(Rigid3(c.R, c.t + target.centre - c.R @ source.centre), true, VOXEL) for c in found
     ]
