@@ -41,3 +41,21 @@ def test_no_forbidden_package_is_installed_or_required():
     assert not [r for r in requires if r.split("[")[0].split(">")[0].strip() in FORBIDDEN]
     installed = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
     assert not installed & FORBIDDEN
+
+
+def test_every_imported_package_is_declared():
+    """What happens to be installed here need not be so elsewhere."""
+    import importlib.metadata
+    import re
+    import sys
+
+    declared = {
+        re.split(r"[\[<>=!~;\s(]", r)[0].lower().replace("_", "-")
+        for r in importlib.metadata.requires("few-view-recon") or []
+    }
+    provided = importlib.metadata.packages_distributions()
+    names = set().union(*map(imported, SOURCES)) - set(ALLOWED) - set(sys.stdlib_module_names)
+    for name in sorted(names):
+        givers = {d.lower().replace("_", "-") for d in provided.get(name, [name])}
+        known = declared | {"omegaconf", "markupsafe", "llvmlite"}  # of hydra-core, jinja2, numba
+        assert givers & known, f"{name} is imported but not required"
