@@ -46,8 +46,15 @@ class Prepared:
         small_gicp.estimate_normals_covariances(cloud, tree, num_neighbors=20, num_threads=1)
         return cloud, tree
 
+    @cached_property
+    def turned(self) -> "Prepared | None":
+        """The cloud as seen from its rival place; kept, since each of its pairs asks for it."""
+        if self.rival is None or self.rival_features is None:
+            return None
+        return replace(self, surface=self.rival, features=self.rival_features, rival=None)
+
     def __getstate__(self) -> dict:
-        return {k: v for k, v in self.__dict__.items() if k != "gicp"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("gicp", "turned")}
 
 
 def prepare(

@@ -1,7 +1,6 @@
 """Clouds whose visible side is open are tried from both sides."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from registration.prepare import Prepared
 
@@ -13,14 +12,7 @@ def sides(source: Prepared, target: Prepared) -> Iterator[tuple[Prepared, Prepar
     of two doubtful clouds is enough.
     """
     yield source, target
-    turned_source, turned_target = _turned(source), _turned(target)
-    if turned_source is not None:
-        yield turned_source, target
-    elif turned_target is not None:
-        yield source, turned_target
-
-
-def _turned(cloud: Prepared) -> Prepared | None:
-    if cloud.rival is None or cloud.rival_features is None:
-        return None
-    return replace(cloud, surface=cloud.rival, features=cloud.rival_features, rival=None)
+    if source.turned is not None:
+        yield source.turned, target
+    elif target.turned is not None:
+        yield source, target.turned
