@@ -1,13 +1,18 @@
 """From argv to typed options: a small dispatcher in front of `hydra.main`."""
 
+import os
 import re
+import select
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from corr.errors import UserError
+
+CLOSED_PIPE = 128 + 13  # as if SIGPIPE had ended us, which is how other tools end
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,14 @@ class Command:
 def dispatch(package: str, commands: Mapping[str, Command]) -> None:
     """Run `python -m <package> <command> key=value …`.
 
-    Exit codes: 0 done, 1 the input cannot work (one line), 2 usage.
+    Exit codes: 0 done, 1 the input cannot work (one line), 2 usage, 141 nobody reads on
+    (`… | head -1`).
     """
+    with _quiet_when_nobody_reads():
+        _dispatch(package, commands)
+
+
+def _dispatch(package: str, commands: Mapping[str, Command]) -> None:
     args = sys.argv[1:]
     if not args or args[0] in ("-h", "--help"):
         print(_usage(package, commands))
@@ -76,7 +87,8 @@ def _run_hydra(job: str, command: Command) -> None:
                 raise SystemExit(_say(job, str(error.__cause__))) from None
             raise
         try:
-            command.main(options)
+            with _quiet_when_nobody_reads():  # Hydra would show the traceback
+                command.main(options)
         except UserError as error:
             raise SystemExit(_say(job, str(error))) from None
         except KeyboardInterrupt:
@@ -84,6 +96,31 @@ def _run_hydra(job: str, command: Command) -> None:
 
     decorate = hydra.main(version_base="1.3", config_path=str(conf), config_name=command.config)
     decorate(task)()
+
+
+@contextmanager
+def _quiet_when_nobody_reads() -> Iterator[None]:
+    """Exit without a word when standard output is a pipe whose other end was closed.
+
+    A closed pipe to anything else, a worker of ours say, stays an error.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads(sys.stdout.fileno()):
+            raise
+        # Python flushes once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(CLOSED_PIPE) from None
+
+
+def _nobody_reads(pipe: int) -> bool:
+    waiting = select.poll()
+    waiting.register(pipe, 0)  # errors and hang-ups are told unasked
+    return bool(waiting.poll(0))
 
 
 def _say(job: str, message: str, code: int = 1) -> int:

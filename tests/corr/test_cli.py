@@ -25,6 +25,8 @@ def main(options):
         raise RuntimeError("our own fault")
     if kind == "stop":
         raise KeyboardInterrupt
+    if kind == "worker":
+        raise BrokenPipeError("a worker is gone")
     print("seed", options.seed, "images", options.scene.images,
           "folder", result_folder(options, False))
 
@@ -139,6 +141,26 @@ def test_our_own_fault_shows_where(demo):
     done = demo("run", kind="bug")
     assert done.returncode == 1
     assert "our own fault" in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("run", "--help"), ("run",), ("rnu",)])
+def test_closed_pipe_ends_quietly(tmp_path, arguments, unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", DEMO, *arguments],
+        cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_closed_pipe_to_a_worker_is_our_own_fault(demo):
+    done = demo("run", kind="worker")
+    assert done.returncode == 1
+    assert "a worker is gone" in done.stderr
 
 
 def test_missing_option_is_one_line(tmp_path):
