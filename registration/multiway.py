@@ -1,60 +1,30 @@
 """`registration multiway`: a folder of scans into one frame."""
 
-import dataclasses
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from corr.errors import UserError
-from corr.geometry.rigid import Rigid3, rotation_angle
-from corr.store import digest, write_atomic
+from corr.store import digest
 from registration.cloud import PointCloud
-from registration.datasets.logs import write_poses
 from registration.evaluation.predictions import Key, Prediction, keep_setup
-from registration.evaluation.tables import table
 from registration.evaluation.workers import PairTask, Setup, predict
-from registration.files import READERS, read_cloud, write_cloud
-from registration.merged_view import merged, top_view
+from registration.files import READERS, read_cloud
 from registration.multiway_candidates import candidate_pairs
-from registration.multiway_edges import Rules, accepted, adjusted, measured
-from registration.multiway_refine import Surfaces, added, all_refined
+from registration.multiway_edges import Rules, adjusted, measured
+from registration.multiway_outputs import write_results
+from registration.multiway_refine import Surfaces
+from registration.multiway_solve import solve
 from registration.options_eval import MultiwayOptions, registrar_name
-from registration.pose_graph import (
-    Edge,
-    Pruning,
-    agreeing,
-    groups,
-    optimised,
-    residual,
-    spanning_tree,
-)
-from registration.trajectory_error import TrajectoryError, Truth, read_truth, trajectory_error
+from registration.pose_graph_optimise import Pruning
+from registration.trajectory_error import read_truth
 
 log = logging.getLogger(__name__)
 SCENE = "scans"
 SPACING_PER_VOXEL = 2.5
-WRONG_DEG, WRONG_VOXELS = 15.0, 6.0
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """Poses of the scans that hang together, and what was left out.
-
-    Args:
-        world_from_scan: By index; the frame of the first scan of the group.
-        edges: What the poses were fitted to.
-        left_out: Index to reason.
-        other_groups: Poses of smaller groups that hang together among themselves.
-    """
-
-    world_from_scan: dict[int, Rigid3]
-    edges: list[Edge]
-    left_out: dict[int, str]
-    other_groups: tuple[dict[int, Rigid3], ...] = ()
 
 
 def multiway(options: MultiwayOptions) -> str:
@@ -88,7 +58,7 @@ def multiway(options: MultiwayOptions) -> str:
     solution = solve(edges, clouds, rules, pruning, surfaces)
     if len(solution.world_from_scan) < 2:
         raise UserError(_nothing_linked(predictions, options))
-    return _write(out, files, clouds, solution, truth, voxel)
+    return write_results(out, files, clouds, solution, truth, voxel)
 
 
 def scan_files(folder: Path) -> dict[int, Path]:
@@ -160,96 +130,6 @@ def thinned(cloud: PointCloud, voxel: float) -> PointCloud:
     return cloud.taken(np.sort(first))
 
 
-def solve(
-    edges: Sequence[Edge],
-    clouds: Mapping[int, PointCloud],
-    rules: Rules,
-    pruning: Pruning,
-    surfaces: Surfaces | None = None,
-) -> Solution:
-    """Believe, group, optimise; edges that the optimum contradicts are dropped, and again.
-
-    With `surfaces` the edges are made precise by ICP, and further ones are added where the poses
-    show that scans overlap.
-    """
-    centres = {index: cloud.xyz.mean(0) for index, cloud in clouds.items()}
-    kept, reasons = accepted(edges, centres, rules)
-    if surfaces is not None:
-        kept = all_refined(kept, surfaces, "refining links")
-    solved: list[tuple[dict[int, Rigid3], list[Edge]]] = []
-    for group in groups(clouds, kept):
-        inside = [e for e in kept if e.source in set(group)]
-        if len(group) > 1:
-            inside = agreeing(group, inside, centres, rules.drift)
-            parts = _solve_group(group, inside, centres, rules, pruning)
-            solved += [_densified(p, centres, rules, pruning, surfaces) for p in parts]
-    solved.sort(key=lambda s: (-len(s[0]), min(s[0])))
-    if not solved:
-        return Solution({}, [], {n: reasons.get(n, "alone") for n in clouds})
-    poses, used = solved[0]
-    left_out = {}
-    for n in clouds:
-        if n not in poses:
-            friends = next((sorted(s[0]) for s in solved[1:] if n in s[0]), [])
-            left_out[n] = (
-                f"linked only to {ranges(f for f in friends if f != n)}" if friends
-                else reasons.get(n, "its links contradict the others")
-            )  # fmt: skip
-    return Solution(poses, used, left_out, tuple(s[0] for s in solved[1:]))
-
-
-def _solve_group(
-    group: Sequence[int],
-    edges: list[Edge],
-    centres: Mapping[int, np.ndarray],
-    rules: Rules,
-    pruning: Pruning,
-) -> list[tuple[dict[int, Rigid3], list[Edge]]]:
-    """Optimise until no edge is left that the poses contradict; a group may fall apart."""
-    certain = {e.key for e in spanning_tree(group, edges) if e.belief >= rules.sure}
-    poses, left = optimised(group, edges, pruning, certain=certain)
-    agree = [
-        e for e in left if rules.closure.holds(residual(e, poses, centres[e.source]))
-    ]  # fmt: skip
-    parts = [g for g in groups(group, agree) if len(g) > 1]
-    if len(agree) == len(edges) or not parts:
-        return [(poses, agree)] if parts else []
-    solved = []
-    for part in parts:
-        solved += _solve_group(
-            part, [e for e in agree if e.source in set(part)], centres, rules, pruning
-        )
-    return solved
-
-
-def _densified(
-    part: tuple[dict[int, Rigid3], list[Edge]],
-    centres: Mapping[int, np.ndarray],
-    rules: Rules,
-    pruning: Pruning,
-    surfaces: Surfaces | None,
-) -> tuple[dict[int, Rigid3], list[Edge]]:
-    """Solve once more with the links that the poses bring to light."""
-    poses, edges = part
-    further = [] if surfaces is None else added(poses, edges, surfaces, rules)
-    if not further:
-        return part
-    again = _solve_group(sorted(poses), [*edges, *further], centres, rules, pruning)
-    same = [p for p in again if len(p[0]) == len(poses)]
-    return same[0] if same else part
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """`0-3, 7` of 0, 1, 2, 3, 7."""
-    runs: list[list[int]] = []
-    for n in sorted(numbers):
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1].append(n)
-        else:
-            runs.append([n])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
-
-
 def _nothing_linked(predictions: Mapping[Key, Prediction], options: MultiwayOptions) -> str:
     best = max(predictions.values(), key=lambda p: p.probability)
     return (
@@ -257,87 +137,3 @@ def _nothing_linked(predictions: Mapping[Key, Prediction], options: MultiwayOpti
         f"probability {best.probability:.2f} (min_probability={options.min_probability}); "
         "add scans that overlap more, or lower min_probability and min_overlap"
     )
-
-
-def _write(
-    out: Path,
-    files: Mapping[int, Path],
-    clouds: Mapping[int, PointCloud],
-    solution: Solution,
-    truth: Truth | None,
-    voxel: float,
-) -> str:
-    from registration.evaluate import to_json
-
-    poses = solution.world_from_scan
-    for number, group in enumerate([poses, *solution.other_groups], start=1):
-        name = "poses.log" if number == 1 else f"poses_group{number}.log"
-        write_poses(out / name, {(n, n): group[n] for n in sorted(group)}, len(files))
-    whole = merged(clouds, poses, voxel)
-    write_cloud(out / "merged.ply", whole.cloud)
-    top_view(whole, out / "top_view.png")
-    error = trajectory_error(poses, truth) if truth is not None else None
-    wrong = wrong_edges(solution.edges, truth, clouds, voxel) if truth is not None else []
-    text = summary(files, solution, error, wrong, len(whole.cloud))
-    metrics = {
-        "voxel": voxel,
-        "placed": sorted(poses),
-        "left_out": solution.left_out,
-        "groups": [sorted(g) for g in solution.other_groups],
-        "edges": [
-            {"source": e.source, "target": e.target, "probability": e.probability,
-             "overlap": e.overlap, "belief": e.belief, "support": e.support,
-             "conflicts": e.conflicts}
-            for e in solution.edges
-        ],
-        "wrong_edges": wrong if truth is not None else None,
-        "error": None if error is None else dataclasses.asdict(error),
-    }  # fmt: skip
-    write_atomic(out / "metrics.json", to_json(metrics))
-    write_atomic(out / "report.md", text)
-    return f"{text}\nmerged cloud: {out / 'merged.ply'}\nposes: {out / 'poses.log'}"
-
-
-def wrong_edges(
-    edges: Sequence[Edge], truth: Truth, clouds: Mapping[int, PointCloud], voxel: float
-) -> list[tuple[int, int]]:
-    """(source, target) of the kept edges that turn by over 15 deg or shift by over 6 voxels."""
-    wrong = []
-    for e in edges:
-        true = truth.relative(e.target, e.source)
-        if true is None:
-            continue
-        middle = clouds[e.source].xyz.mean(0)
-        shift = np.linalg.norm(e.target_from_source.apply(middle) - true.apply(middle))
-        turn = np.degrees(rotation_angle(true.R.T @ e.target_from_source.R))
-        if turn > WRONG_DEG or shift > WRONG_VOXELS * voxel:
-            wrong.append(e.key)
-    return wrong
-
-
-def summary(
-    files: Mapping[int, Path],
-    solution: Solution,
-    error: TrajectoryError | None,
-    wrong: Sequence[tuple[int, int]],
-    points: int,
-) -> str:
-    """The report: what was placed, what was left out and why, and errors where truth is known."""
-    loops = sum(not e.consecutive for e in solution.edges)
-    lines = [
-        f"# {len(solution.world_from_scan)} of {len(files)} scans placed",
-        f"{len(solution.edges)} links kept, {loops} of them loops; {points} points in the merged "
-        "cloud.",
-    ]
-    if solution.left_out:
-        rows = [[files[n].name, reason] for n, reason in sorted(solution.left_out.items())]
-        lines += ["## Left out", table(["scan", "why"], rows)]
-    if error is not None:
-        lines += [
-            "## Against the truth",
-            f"{error.scans} scans compared: ATE {error.ate:.4g}; rotation median "
-            f"{error.rotation_median_deg:.2f} deg, largest {error.rotation_max_deg:.2f} deg; "
-            f"translation median {error.translation_median:.4g}, largest "
-            f"{error.translation_max:.4g}; {len(wrong)} wrong links kept.",
-        ]
-    return "\n\n".join(lines) + "\n"

@@ -8,7 +8,9 @@ import numpy as np
 
 from registration.cloud import PointCloud
 from registration.evaluation.predictions import Prediction
-from registration.pose_graph import Closure, Drift, Edge, believed
+from registration.pose_graph import Closure, Edge
+from registration.pose_graph_beliefs import believed
+from registration.pose_graph_loops import Drift
 
 OVERLAP_VOXELS = 1.5
 CALIBRATED_SHARE = 0.7  # of right answers among the pairs that registrars are calibrated on

@@ -12,7 +12,8 @@ from corr.errors import UserError
 from corr.geometry.rigid import Rigid3, rotation_angle, umeyama
 from registration.datasets.logs import nearest_rotation, read_poses
 from registration.datasets.redwood import world_from_fragments
-from registration.pose_graph import Edge, Pruning, groups, optimised
+from registration.pose_graph import Edge, groups
+from registration.pose_graph_optimise import Pruning, optimised
 
 TRUTH_BOUND_M = 0.07
 FIT_ROUNDS, SMALL_RAD = 30, 1e-3

@@ -14,11 +14,14 @@ from registration.cloud import PointCloud
 from registration.datasets.logs import read_poses, write_poses
 from registration.evaluation.predictions import Prediction
 from registration.evaluation.workers import random_motion
-from registration.multiway import multiway, ranges, scan_files, solve, thinned, voxel_of
+from registration.multiway import multiway, scan_files, thinned, voxel_of
 from registration.multiway_candidates import candidate_pairs, similar_pairs
 from registration.multiway_edges import Rules, accepted, adjusted
+from registration.multiway_solve import ranges, solve
 from registration.options_eval import MultiwayOptions
-from registration.pose_graph import Closure, Edge, Pruning, believed, groups, spanning_tree
+from registration.pose_graph import Closure, Edge, groups, spanning_tree
+from registration.pose_graph_beliefs import believed
+from registration.pose_graph_optimise import Pruning
 from registration.trajectory_error import Truth, read_truth, trajectory_error
 from tests.registration.fragment_world import VOXEL, poses, write_cloud, write_scene
 
