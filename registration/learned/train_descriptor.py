@@ -7,9 +7,7 @@ way. It goes on from `checkpoint.pt` in the output folder. Leaves `descriptor.sa
 """
 
 import json
-import math
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from registration.learned.descriptor_data import (
 )
 from registration.learned.key_value import parse_key_values
 from registration.learned.training_log import append_row, draw_curves, read_rows
+from registration.learned.training_loop import Course, TrainingLoop
 from registration.learned.weights_file import save_network, single_threaded
 
 
@@ -95,60 +94,35 @@ def train(options: DescriptorTraining) -> DescriptorNet:
     network = DescriptorNet(options.context)
     sample = np.concatenate([room.parts[0].features for room in learned])
     network.start_from(torch.from_numpy(sample))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=1e-4)
-    first = _resumed(out / "checkpoint.pt", network, optimiser)
-    if first == 0:
+    loop = TrainingLoop(network, Course(options.steps, options.lr, options.every), out)
+    if loop.first == 0:
         (out / "descriptor.csv").unlink(missing_ok=True)
         _note(out, network, held, 0, float("nan"), 0.0)
-    start, losses = time.monotonic(), []
-    for step in tqdm(range(first, options.steps), initial=first, total=options.steps):
-        loss = _step(network, optimiser, learned, step, options)
-        if loss is not None:
-            losses.append(loss)
-        if (step + 1) % options.every == 0 or step + 1 == options.steps:
-            seconds = time.monotonic() - start
-            _note(out, network, held, step + 1, float(np.mean(losses)), seconds)
-            state = (network.state_dict(), optimiser.state_dict(), step + 1)
-            torch.save(state, out / "checkpoint.pt")
-            _publish(out, network, options, len(learned))
-            losses = []
+
+    def validated(step: int, loss: float, seconds: float) -> None:
+        _note(out, network, held, step, loss, seconds)
+        _publish(out, network, options, len(learned))
+
+    loop.run(lambda step: _gradients(network, learned, step, options), validated)
     return network
 
 
-def _step(
-    network: DescriptorNet, optimiser: torch.optim.Optimizer, rooms: list[DescribedRoom],
-    step: int, options: DescriptorTraining,
-) -> float | None:  # fmt: skip
-    """One pair; what it draws depends on the seed and the step only."""
+def _gradients(
+    network: DescriptorNet, rooms: list[DescribedRoom], step: int, options: DescriptorTraining
+) -> float | None:
+    """Of one pair; what it draws depends on the seed and the step only."""
     rng = np.random.default_rng([options.seed, 1, step])
     room = rooms[rng.integers(len(rooms))]
     i, j = room.pairs[rng.integers(len(room.pairs))]
-    done = step / options.steps
-    rate = min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-    for group in optimiser.param_groups:
-        group["lr"] = options.lr * rate
-    network.train()
     loss = pair_loss(network, room.parts[i], room.parts[j], options.anchors, rng)
     if loss is None:
         return None
-    optimiser.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
     return float(loss.detach())
 
 
 def _radii(options: DescriptorTraining) -> tuple[float, ...]:
     return tuple(float(text) for text in options.radii.split(","))
-
-
-def _resumed(file: Path, network: DescriptorNet, optimiser: torch.optim.Optimizer) -> int:
-    if not file.is_file():
-        return 0
-    weights, state, step = torch.load(file, weights_only=True)
-    network.load_state_dict(weights)
-    optimiser.load_state_dict(state)
-    return int(step)
 
 
 def _note(

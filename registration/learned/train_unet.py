@@ -3,13 +3,12 @@
 Trains the vote refiner on the votes that the estimator casts for simulated pairs. Target of a
 pair: the occupied bin nearest (L1) to the true motion; pairs where it is more than three bins off
 are left out. Loss: binary cross-entropy over the occupied bins as in the paper, or a softmax over
-them (`loss=softmax`). Leaves `votes.safetensors`, `votes.json`, `votes.csv` and `votes.svg`.
+them (`loss=softmax`). It goes on from `checkpoint.pt` in the output folder. Leaves
+`votes.safetensors` of the best validation, `votes.json`, `votes.csv` and `votes.svg` there.
 """
 
 import json
-import math
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,9 +19,12 @@ from tqdm import tqdm
 from registration.learned.descriptor_data import described_rooms
 from registration.learned.key_value import parse_key_values
 from registration.learned.training_log import append_row, draw_curves, read_rows
+from registration.learned.training_loop import Course, TrainingLoop
 from registration.learned.unet6 import VoteUNet, bin_inputs, bin_lattice
 from registration.learned.vote_data import MOST_BINS_OFF, VoteExample, vote_examples
 from registration.learned.weights_file import save_network, single_threaded
+
+ROUNDED = 1e-5  # of the figures in the table
 
 
 @dataclass
@@ -88,50 +90,38 @@ def train(options: VoteTraining) -> VoteUNet:
     ]
     learned = [e for room in useful[: -options.held_out] for e in room]
     held = [e for room in useful[-options.held_out :] for e in room]
-    network = VoteUNet(options.kernel)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=1e-4)
+    network, table = VoteUNet(options.kernel), out / "votes.csv"
+    loop = TrainingLoop(network, Course(options.steps, options.lr, options.every), out)
+    if loop.first == 0:
+        table.unlink(missing_ok=True)
     plain = share_right(None, held)
-    (out / "votes.csv").unlink(missing_ok=True)
-    start, losses, best = time.monotonic(), [], -1.0
-    for step in tqdm(range(options.steps)):
-        losses.append(_step(network, optimiser, learned, step, options))
-        if (step + 1) % options.every and step + 1 < options.steps:
-            continue
-        network.eval()
+
+    def validated(step: int, loss: float, seconds: float) -> None:
+        before = read_rows(table) if table.is_file() else []
         row = {
-            "step": step + 1, "loss": float(np.mean(losses)), "right": share_right(network, held),
-            "plain_right": plain, "seconds": time.monotonic() - start,
+            "step": step, "loss": loss, "right": share_right(network, held),
+            "plain_right": plain, "seconds": seconds,
         }  # fmt: skip
-        append_row(out / "votes.csv", row)
+        append_row(table, row)
         tqdm.write(" ".join(f"{key}={value:.4g}" for key, value in row.items()))
-        if row["right"] >= best:
-            best = row["right"]
+        if row["right"] > max((r["right"] for r in before), default=0.0) - ROUNDED:
             _publish(out, network, options, len(learned), row)
-        losses = []
-    draw_curves(out / "votes.svg", read_rows(out / "votes.csv"), "step", ["loss", "right"])
+
+    loop.run(lambda step: _gradients(network, learned, step, options), validated)
+    draw_curves(out / "votes.svg", read_rows(table), "step", ["loss", "right"])
     return network
 
 
-def _step(
-    network: VoteUNet, optimiser: torch.optim.Optimizer, examples: list[VoteExample], step: int,
-    options: VoteTraining,
-) -> float:  # fmt: skip
-    """One step; what it draws depends on the seed and the step only."""
+def _gradients(
+    network: VoteUNet, examples: list[VoteExample], step: int, options: VoteTraining
+) -> float:
+    """Of one step, accumulated; what it draws depends on the seed and the step only."""
     rng = np.random.default_rng([options.seed, 2, step])
-    rate = min(1.0, (step + 1) / 100) * (
-        0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / options.steps))
-    )
-    for group in optimiser.param_groups:
-        group["lr"] = options.lr * rate
-    network.train()
-    optimiser.zero_grad()
     total = 0.0
     for index in rng.integers(len(examples), size=options.pairs):
         loss = example_loss(network, _jittered(examples[index], rng), options.loss)
         (loss / options.pairs).backward()
         total += float(loss.detach()) / options.pairs
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
     return total
 
 
