@@ -4,8 +4,6 @@ import base64
 import dataclasses
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -18,10 +16,7 @@ from registration.pictures import DISTANCE_FULL, write_pictures
 from registration.report import plots, viewer
 from registration.report.page import hypothesis_rows, write_report
 from registration.summary import closing_lines
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+from tests.browser import needs_browser, open_and_probe
 
 
 @pytest.fixture(scope="module")
@@ -180,43 +175,20 @@ def test_closing_lines_advise_when_the_answer_is_not_accepted():
 
 
 SHOWN = ("both", "source", "target", "own", "distance")
-PROBE = """<script>
-const tell = (k, v) => { document.documentElement.dataset[k] = v; };
-window.addEventListener("unhandledrejection", e => tell("error", String(e.reason)));
-window.addEventListener("securitypolicyviolation", e => tell("blocked", e.blockedURI));
-function share() {
-  const gl = document.querySelector("[data-part=gl]"), c = document.createElement("canvas");
-  c.width = 64; c.height = 48;
-  const pen = c.getContext("2d"); pen.drawImage(gl, 0, 0, 64, 48);
-  const d = pen.getImageData(0, 0, 64, 48).data;
-  let orange = 0, blue = 0, green = 0;
-  for (let i = 0; i < d.length; i += 4) {
-    if (d[i] > d[i + 2] + 60) orange++;
-    if (d[i + 2] > d[i] + 60) blue++;
-    if (d[i + 1] > d[i] + 60 && d[i + 1] > d[i + 2] + 60) green++;
-  }
-  return [orange, blue, green].join(" ");
-}
-const viewer = document.getElementById("viewer"), pause = ms => new Promise(r => setTimeout(r, ms));
-// The browser's clock is virtual; the graphics process lives in real time, so let that pass too.
-async function wait(ms) {
-  for (let k = 0; k < ms / 50; k++) {
-    for (let i = 0; i < 2e7; i++) window.burnt = i;
-    await pause(50);
-  }
-}
-async function after(selector, name) {
-  const before = viewer.dataset.frames;
-  document.querySelector(selector).click();
-  for (let i = 0; i < 100 && viewer.dataset.frames === before; i++) await wait(50);
-  await wait(100);
-  if (name) tell(name, share());
-}
-document.querySelector("[data-part=stage]").style.cssText = "width:160px;height:120px;min-height:0";
-(async () => {
-  for (let i = 0; i < 200 && viewer.dataset.state !== "ready"; i++) await wait(50);
-  tell("state", viewer.dataset.state);
-  await wait(200); tell("both", share());
+STEPS = """
+  const share = () => {
+    const count = seen => pixels().filter(seen).length;
+    return [([r, g, b]) => r > b + 60, ([r, g, b]) => b > r + 60,
+      ([r, g, b]) => g > r + 60 && g > b + 60].map(count).join(" ");
+  };
+  const after = async (selector, name) => {
+    const before = viewer.dataset.frames;
+    document.querySelector(selector).click();
+    for (let i = 0; i < 100 && viewer.dataset.frames === before; i++) await wait(50);
+    await wait(100);
+    if (name) tell(name, share());
+  };
+  tell("both", share());
   await after("[data-scan=target]", "source");
   await after("[data-scan=target]");
   await after("[data-scan=source]", "target");
@@ -224,29 +196,13 @@ document.querySelector("[data-part=stage]").style.cssText = "width:160px;height:
   await after("[data-colour='1']", "own");
   await after("[data-colour='2']", "distance");
   await after("[data-show-hypothesis='1']");
-  tell("hypothesis", document.querySelector("[data-part=hypothesis]").value);
-  tell("done", "yes");
-})();
-</script></body>"""
+  tell("hypothesis", part("hypothesis").value);
+"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@needs_browser
 def test_report_opens_from_disk_without_network_and_draws_both_scans(page, tmp_path):
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text("utf-8").replace("</body>", PROBE), encoding="utf-8")
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}", "--use-gl=angle", "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader", "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--window-size=900,700", "--virtual-time-budget=60000", "--dump-dom",
-        f"{probed.as_uri()}#3d-open",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    told = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<html[^>]*>", done.stdout)[0]))
-    assert "error" not in told, told
-    assert "blocked" not in told, told
-    assert told.get("done") == "yes", told
+    told = open_and_probe(page, STEPS, (160, 120), tmp_path)
     orange, blue, green = ({k: int(told[k].split()[i]) for k in SHOWN} for i in range(3))
     assert orange["both"] + blue["both"] > 100, told
     assert orange["source"] > 100 > blue["source"], told
