@@ -34,6 +34,12 @@ async function wait(ms) {
     await pause(50);
   }
 }
+async function press(element, key) {  // whether the view changed
+  const picture = () => part("gl").toDataURL(), before = picture();
+  element.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  for (let i = 0; i < 20 && picture() === before; i++) await wait(50);
+  return picture() !== before;
+}
 part("stage").style.cssText = "width:WIDTHpx;height:HEIGHTpx;min-height:0";
 (async () => {
   for (let i = 0; i < 600 && viewer.dataset.state !== "ready"; i++) await wait(50);
@@ -50,7 +56,7 @@ def open_and_probe(page: Path, steps: str, stage: tuple[int, int], tmp_path: Pat
 
     Args:
         page: The report.
-        steps: JavaScript that may use `tell`, `part`, `pixels`, `wait` and `viewer`.
+        steps: JavaScript that may use `tell`, `part`, `pixels`, `press`, `wait` and `viewer`.
         stage: Width and height of the 3-D view, pixels.
         tmp_path: For the browser's profile.
     """
@@ -58,18 +64,23 @@ def open_and_probe(page: Path, steps: str, stage: tuple[int, int], tmp_path: Pat
     probed = page.with_name("probed.html")
     text = page.read_text("utf-8").replace("</body>", probe.replace("STEPS", steps))
     probed.write_text(text, encoding="utf-8")
+    told = opened(f"{probed.as_uri()}#3d-open", tmp_path)
+    assert "error" not in told, told
+    assert "blocked" not in told, told
+    assert told.get("done") == "yes", told
+    return told
+
+
+def opened(address: str, tmp_path: Path) -> dict:
+    """The data attributes of a page's root element, after its scripts have run."""
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         f"--user-data-dir={tmp_path / 'profile'}", "--use-gl=angle", "--use-angle=swiftshader",
         "--enable-unsafe-swiftshader", "--host-resolver-rules=MAP * ~NOTFOUND",
         "--window-size=900,700", "--virtual-time-budget=60000", "--dump-dom",
-        f"{probed.as_uri()}#3d-open",
+        address,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     root = re.search(r"<html[^>]*>", done.stdout)[0]
-    told = dict(re.findall(r'data-(\w+)="([^"]*)"', root))
-    assert "error" not in told, told
-    assert "blocked" not in told, told
-    assert told.get("done") == "yes", told
-    return told
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', root))

@@ -100,7 +100,7 @@ def _scripts() -> list[Markup]:
     """Head, drawing, hands: what all pages share comes before what is ours."""
     head = assets.read("page.js") + _asset("page.js")
     drawing = assets.read("linear.js") + assets.read("webgl.js") + _asset("viewer_gl.js")
-    return [Markup(text) for text in (head, drawing, _asset("viewer.js"))]
+    return [Markup(text) for text in (head, drawing, assets.read("orbit.js") + _asset("viewer.js"))]
 
 
 def _rows(files: RunFiles) -> list[PhotoRow]:

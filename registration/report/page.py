@@ -101,7 +101,7 @@ def render_report(folder: Path, aligned: Aligned, pair: Pair, error: TrueError |
 
 
 def _scripts() -> list[Markup]:
-    body = [assets.read(name) for name in ("linear.js", "webgl.js")]
+    body = [assets.read(name) for name in ("linear.js", "webgl.js", "orbit.js")]
     body.append(assets.read("viewer.js", __package__))
     return [Markup(assets.read("page.js")), Markup("".join(body))]
 

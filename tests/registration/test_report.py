@@ -197,6 +197,7 @@ STEPS = """
   await after("[data-colour='2']", "distance");
   await after("[data-show-hypothesis='1']");
   tell("hypothesis", part("hypothesis").value);
+  tell("hands", [await press(part("gl"), "ArrowLeft"), await press(part("gl"), "+")].join());
 """
 
 
@@ -210,3 +211,4 @@ def test_report_opens_from_disk_without_network_and_draws_both_scans(page, tmp_p
     assert min(orange["own"], blue["own"], green["own"]) > 50, told
     assert blue["distance"] > 100, told
     assert told["hypothesis"] == "1"
+    assert told["hands"] == "true,true"

@@ -8,9 +8,11 @@ const M = {
   apply: (a, v) => [0, 1, 2].map(i => a[3 * i] * v[0] + a[3 * i + 1] * v[1] + a[3 * i + 2] * v[2]),
   add: (a, b, s = 1) => a.map((x, i) => x + s * b[i]),
   dot: (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2],
+  cross: (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]],
+  unit(v) { const n = Math.hypot(...v) || 1; return v.map(x => x / n); },
   row: (a, i) => a.slice(3 * i, 3 * i + 3),
   rotation(axis, angle) {  // Rodrigues
-    const n = Math.hypot(...axis) || 1, [x, y, z] = axis.map(v => v / n);
+    const [x, y, z] = M.unit(axis);
     const c = Math.cos(angle), s = Math.sin(angle), k = 1 - c;
     return [c + x * x * k, x * y * k - z * s, x * z * k + y * s,
       x * y * k + z * s, c + y * y * k, y * z * k - x * s,

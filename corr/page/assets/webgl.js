@@ -9,6 +9,18 @@ function bytesOf(id) {
   return out;
 }
 
+function openWebGl(canvas) {
+  const gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true });
+  if (!gl) throw new Error("this browser offers no WebGL 2");
+  return gl;
+}
+
+// Asks for a picture: however often it is called, `draw` runs once in the next frame.
+function oncePerFrame(draw) {
+  let asked = false;
+  return () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; draw(); }); } };
+}
+
 function makeProgram(gl, vertex, fragment, written) {
   const program = gl.createProgram();
   for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {

@@ -5,20 +5,18 @@ function startViewer(root) {
   const scene = JSON.parse(document.getElementById("scene").textContent);
   const $ = name => root.querySelector(`[data-part="${name}"]`);
   const canvas = $("gl"), overlay = $("overlay"), ghost = $("ghost"), wipe = $("wipe"), stage = $("stage");
-  const gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true });
-  if (!gl) throw new Error("this browser offers no WebGL 2");
+  const gl = openWebGl(canvas), ask = oncePerFrame(frame);
   const pen = overlay.getContext("2d");
   const cameras = scene.cameras.map(c => ({
     ...c, centre: M.apply(M.transposed(c.R), c.t.map(v => -v)),
   }));
   let mode = scene.splats ? "splats" : scene.mesh ? "mesh" : "points", size = 1, frusta = true;
   let cam = clone(cameras[0]), target = scene.frame.target.slice(), locked = 0, hover = -1;
-  let asked = false, moving = 0, slow = 2, quick = 0, lastSort = null, animation = 0;
+  let moving = 0, slow = 2, quick = 0, lastSort = null, animation = 0;
 
   const world = makeScene(gl, scene, () => { root.dataset.sorted = "1"; ask(); });
 
   function clone(c) { return { R: c.R.slice(), centre: c.centre.slice(), K: c.K.slice(), size: c.size.slice() }; }
-  function ask() { if (!asked) { asked = true; requestAnimationFrame(frame); } }
 
   function layout() {  // the photo's rectangle, fitted into the stage, CSS pixels
     const w = stage.clientWidth, h = stage.clientHeight, s = Math.min(w / cam.size[0], h / cam.size[1]);
@@ -32,7 +30,6 @@ function startViewer(root) {
     };
   }
   function frame() {
-    asked = false;
     const began = performance.now(), dpr = Math.min(window.devicePixelRatio || 1, 2);
     const density = moving ? Math.min(dpr, slow) : dpr, { w, h } = layout();
     resize(canvas, Math.round(w * density), Math.round(h * density));
@@ -144,17 +141,11 @@ function startViewer(root) {
     if (locked >= 0) lock(-1);
     moving = 1; settle(); ask();
   }
-  function turn(about, axis, angle) {
-    const q = M.rotation(axis, angle);
-    cam.centre = M.add(about, M.apply(q, M.add(cam.centre, about, -1)));
-    cam.R = M.mul(cam.R, M.transposed(q));
-  }
   function orbit(dx, dy) {
     free();
-    turn(target, scene.frame.up, -dx * 0.006);
-    const before = clone(cam);
-    turn(target, M.row(cam.R, 0), -dy * 0.006);
-    if (Math.abs(M.dot(M.row(cam.R, 2), scene.frame.up)) > 0.995) cam = before;
+    const turn = orbitTurn(cam.R, scene.frame.up, dx, dy);
+    cam.centre = M.add(target, M.apply(turn, M.add(cam.centre, target, -1)));
+    cam.R = M.mul(cam.R, M.transposed(turn));
   }
   function reach() { return Math.max(1e-9, M.dot(M.add(target, cam.centre, -1), M.row(cam.R, 2))); }
   function pan(dx, dy) {
@@ -165,41 +156,17 @@ function startViewer(root) {
   }
   function zoom(factor) { free(); cam.centre = M.add(target, M.add(cam.centre, target, -1), factor); }
 
-  const fingers = new Map();
-  let travelled = 0;
-  overlay.addEventListener("pointerdown", e => {
-    overlay.setPointerCapture(e.pointerId); fingers.set(e.pointerId, [e.clientX, e.clientY]); travelled = 0;
-  });
-  overlay.addEventListener("pointermove", e => {
-    const last = fingers.get(e.pointerId), now = [e.clientX, e.clientY];
-    if (!last) {
+  listenToHands(overlay, {
+    orbit, pan, zoom,
+    hover(e) {
       const under = cameraUnder(e.offsetX, e.offsetY);
       if (under !== hover) { hover = under; overlay.style.cursor = under >= 0 ? "pointer" : "grab"; ask(); }
-      return;
-    }
-    const dx = now[0] - last[0], dy = now[1] - last[1];
-    travelled += Math.abs(dx) + Math.abs(dy);
-    if (travelled < 4) return;
-    if (fingers.size === 2) {
-      const other = [...fingers].find(([id]) => id !== e.pointerId)[1];
-      const length = p => Math.hypot(p[0] - other[0], p[1] - other[1]);
-      zoom(length(last) / Math.max(1, length(now))); pan(dx / 2, dy / 2);
-    } else if (e.shiftKey || e.buttons & 6) pan(dx, dy); else orbit(dx, dy);
-    fingers.set(e.pointerId, now);
-  });
-  const lift = e => {
-    if (fingers.delete(e.pointerId) && e.type === "pointerup" && travelled < 4) {
+    },
+    tap(e) {
       const under = cameraUnder(e.offsetX, e.offsetY);
       if (under >= 0) { hover = -1; jump(under); }
-    }
-  };
-  overlay.addEventListener("pointerup", lift);
-  overlay.addEventListener("pointercancel", lift);
-  overlay.addEventListener("contextmenu", e => e.preventDefault());
-  overlay.addEventListener("wheel", e => {
-    if (document.activeElement !== overlay && !e.ctrlKey) return;  // until touched, the page scrolls
-    e.preventDefault(); zoom(Math.exp(e.deltaY * (e.deltaMode ? 0.04 : 0.0012)));
-  }, { passive: false });
+    },
+  });
   overlay.addEventListener("dblclick", e => {  // the nearest solid thing under the pointer: orbit it
     if (!world.positions || cameraUnder(e.offsetX, e.offsetY) >= 0) return;
     const view = viewAt(1), xyz = world.positions;
@@ -211,14 +178,6 @@ function startViewer(root) {
       if (z < best) { best = z; at = p; }
     }
     if (at) { target = at; ask(); }
-  });
-  overlay.addEventListener("keydown", e => {
-    const keys = { ArrowLeft: [-20, 0], ArrowRight: [20, 0], ArrowUp: [0, -20], ArrowDown: [0, 20] };
-    if (keys[e.key]) (e.shiftKey ? pan : orbit)(...keys[e.key]);
-    else if (e.key === "+" || e.key === "=") zoom(0.9);
-    else if (e.key === "-") zoom(1.1);
-    else return;
-    e.preventDefault();
   });
 
   root.addEventListener("click", e => {
@@ -232,7 +191,7 @@ function startViewer(root) {
       ask();
     }
     if (button.dataset.part === "frusta") { frusta = !frusta; button.setAttribute("aria-pressed", frusta); ask(); }
-    if (button.dataset.part === "full") document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen();
+    if (button.dataset.part === "full") toggleFullScreen(root);
   });
   wipe.addEventListener("input", placeGhost);
   $("size").addEventListener("input", e => { size = Number(e.target.value); ask(); });

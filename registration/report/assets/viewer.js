@@ -45,8 +45,7 @@ function startViewer(root) {
   const scene = JSON.parse(document.getElementById("scene").textContent);
   const $ = name => root.querySelector(`[data-part="${name}"]`);
   const canvas = $("gl"), stage = $("stage");
-  const gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true });
-  if (!gl) throw new Error("this browser offers no WebGL 2");
+  const gl = openWebGl(canvas), ask = oncePerFrame(draw);
   const points = makeProgram(gl, POINTS_VERTEX, POINTS_FRAGMENT), shade = makeProgram(gl, SHADE_VERTEX, SHADE_FRAGMENT);
   const scans = ["target", "source"].map(name => ({ name, count: scene.count[name], shown: true, vao: upload(`bin-${name}`) }));
   const quad = gl.createVertexArray();
@@ -56,7 +55,7 @@ function startViewer(root) {
   gl.enableVertexAttribArray(shade.at("corner"));
   gl.vertexAttribPointer(shade.at("corner"), 2, gl.FLOAT, false, 0, 0);
   const frame = gl.createFramebuffer(), image = gl.createTexture(), depth = gl.createTexture();
-  let held = [0, 0], mode = 0, size = 1, travel = scene.hypotheses.length ? 1 : 0, hypothesis = 0, asked = false;
+  let held = [0, 0], mode = 0, size = 1, travel = scene.hypotheses.length ? 1 : 0, hypothesis = 0;
   let target = scene.middle.slice(), R = firstView(), distance = .85 * scene.extent;
   const focal = 2.0;
 
@@ -71,12 +70,10 @@ function startViewer(root) {
     }
     return vao;
   }
-  function unit(v) { const n = Math.hypot(...v) || 1; return v.map(x => x / n); }
-  function cross(a, b) { return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]; }
   function firstView() {
-    const side = cross(scene.front, scene.up);
-    const z = unit(scene.front.map((f, i) => f - .35 * scene.up[i] + .25 * side[i])), x = unit(cross(z, scene.up));
-    return [...x, ...cross(z, x), ...z];
+    const side = M.cross(scene.front, scene.up);
+    const z = M.unit(scene.front.map((f, i) => f - .35 * scene.up[i] + .25 * side[i])), x = M.unit(M.cross(z, scene.up));
+    return [...x, ...M.cross(z, x), ...z];
   }
 
   // from the given place to the hypothesis: the middle of the scan goes straight, the turn evenly
@@ -89,9 +86,8 @@ function startViewer(root) {
     return [r[0], r[3], r[6], 0, r[1], r[4], r[7], 0, r[2], r[5], r[8], 0, t[0], t[1], t[2], 1];
   }
   function determinant(m) {
-    return M.dot(m.slice(0, 3), cross(m.slice(3, 6), m.slice(6, 9)));
+    return M.dot(m.slice(0, 3), M.cross(m.slice(3, 6), m.slice(6, 9)));
   }
-  function ask() { if (!asked) { asked = true; requestAnimationFrame(draw); } }
   function resize(w, h) {
     if (held[0] === w && held[1] === h) return;
     held = [w, h]; canvas.width = w; canvas.height = h;
@@ -105,7 +101,6 @@ function startViewer(root) {
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.TEXTURE_2D, depth, 0);
   }
   function draw() {
-    asked = false;
     const dpr = Math.min(window.devicePixelRatio || 1, 2);
     resize(Math.max(1, Math.round(stage.clientWidth * dpr)), Math.max(1, Math.round(stage.clientHeight * dpr)));
     const [w, h] = held, eye = M.add(target, M.row(R, 2), -distance), near = distance * .02, far = distance + 4 * scene.extent;
@@ -135,47 +130,14 @@ function startViewer(root) {
     root.dataset.frames = Number(root.dataset.frames || 0) + 1;
   }
 
-  function turn(axis, angle) { R = M.mul(R, M.transposed(M.rotation(axis, angle))); }
-  function orbit(dx, dy) {
-    const before = R;
-    turn(scene.up, -dx * .006);
-    const level = R;
-    turn(M.row(R, 0), -dy * .006);
-    if (Math.abs(M.dot(M.row(R, 2), scene.up)) > .995) R = Math.abs(M.dot(M.row(before, 2), scene.up)) > .995 ? before : level;
-    ask();
-  }
+  function orbit(dx, dy) { R = M.mul(R, M.transposed(orbitTurn(R, scene.up, dx, dy))); ask(); }
   function pan(dx, dy) {
     const k = distance * 2 / (focal * stage.clientHeight);
     target = M.add(M.add(target, M.row(R, 0), -dx * k), M.row(R, 1), -dy * k); ask();
   }
   function zoom(factor) { distance = Math.min(Math.max(distance * factor, scene.extent * .01), scene.extent * 20); ask(); }
 
-  const fingers = new Map();
-  canvas.addEventListener("pointerdown", e => { canvas.setPointerCapture(e.pointerId); fingers.set(e.pointerId, [e.clientX, e.clientY]); });
-  canvas.addEventListener("pointermove", e => {
-    const last = fingers.get(e.pointerId), now = [e.clientX, e.clientY];
-    if (!last) return;
-    const dx = now[0] - last[0], dy = now[1] - last[1];
-    if (fingers.size === 2) {
-      const other = [...fingers].find(([id]) => id !== e.pointerId)[1], reach = p => Math.hypot(p[0] - other[0], p[1] - other[1]);
-      zoom(reach(last) / Math.max(1, reach(now))); pan(dx / 2, dy / 2);
-    } else if (e.shiftKey || e.buttons & 6) pan(dx, dy); else orbit(dx, dy);
-    fingers.set(e.pointerId, now);
-  });
-  for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, e => fingers.delete(e.pointerId));
-  canvas.addEventListener("contextmenu", e => e.preventDefault());
-  canvas.addEventListener("wheel", e => {
-    if (document.activeElement !== canvas && !e.ctrlKey) return;  // until touched, the page scrolls
-    e.preventDefault(); zoom(Math.exp(e.deltaY * (e.deltaMode ? .04 : .0012)));
-  }, { passive: false });
-  canvas.addEventListener("keydown", e => {
-    const keys = { ArrowLeft: [-20, 0], ArrowRight: [20, 0], ArrowUp: [0, -20], ArrowDown: [0, 20] };
-    if (keys[e.key]) (e.shiftKey ? pan : orbit)(...keys[e.key]);
-    else if (e.key === "+" || e.key === "=") zoom(.9);
-    else if (e.key === "-") zoom(1.1);
-    else return;
-    e.preventDefault();
-  });
+  listenToHands(canvas, { orbit, pan, zoom });
   root.addEventListener("click", e => {
     const button = e.target.closest("button");
     if (!button) return;
@@ -187,7 +149,7 @@ function startViewer(root) {
       mode = Number(button.dataset.colour);
       root.querySelectorAll("[data-colour]").forEach(b => b.setAttribute("aria-pressed", b === button)); ask();
     }
-    if (button.dataset.part === "full") document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen();
+    if (button.dataset.part === "full") toggleFullScreen(root);
   });
   $("size").addEventListener("input", e => { size = Number(e.target.value); ask(); });
   if ($("travel")) $("travel").addEventListener("input", e => { travel = Number(e.target.value); ask(); });

@@ -28,6 +28,9 @@ STEPS = """
   }
   document.querySelector("[data-jump='2']").click(); await wait(1500);
   tell("ghost", part("ghost").src.slice(0, 15));
+  const canvas = part("overlay");
+  tell("hands", [await press(canvas, "ArrowLeft"), await press(canvas, "+")].join());
+  tell("freed", part("ghost").hidden);
   document.querySelector("[data-figure='2']").click();
 """
 
@@ -45,6 +48,8 @@ def test_report_opens_from_disk_without_network_and_draws_the_splats(
         assert colours >= 6, (mode, told)
     assert float(told["points"].split()[1]) > 1, told
     assert told["ghost"] == "data:image/jpeg", told
+    assert told["hands"] == "true,true"
+    assert told["freed"] == "true"  # turned away from the photo, it is not shown
     seen = PilImage.open(io.BytesIO(base64.b64decode(told["picture"]))).convert("RGB")
     view = read_colmap(run / "4_splats" / "sparse").views[0]
     pose = torch.tensor(view.cam_from_world.matrix, dtype=torch.float32)
