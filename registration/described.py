@@ -23,10 +23,24 @@ class DescribedCloud:
     seconds: float
 
 
-def describe(cloud: PointCloud, voxel: float, keypoints: int = 0) -> DescribedCloud:
-    """Voxel average, normals (2 voxels, 30 neighbours), FPFH (5 voxels, 100 neighbours).
+def voxelised(
+    xyz: Float[np.ndarray, "n 3"], voxel: float, sensor: Float[np.ndarray, " 3"] | None
+) -> Any:
+    """Voxel averages with normals (2 voxels, 30 neighbours), as Open3D holds them.
 
     Normals face the sensor where it is known, else they keep Open3D's arbitrary signs.
+    """
+    import open3d as o3d
+
+    points = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(xyz)).voxel_down_sample(voxel)
+    points.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(2 * voxel, 30))
+    if sensor is not None:
+        points.orient_normals_towards_camera_location(sensor)
+    return points
+
+
+def describe(cloud: PointCloud, voxel: float, keypoints: int = 0) -> DescribedCloud:
+    """Voxel average, normals, FPFH (5 voxels, 100 neighbours).
 
     Args:
         cloud: The scan.
@@ -36,14 +50,10 @@ def describe(cloud: PointCloud, voxel: float, keypoints: int = 0) -> DescribedCl
     import open3d as o3d
 
     start = perf_counter()
-    points = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz))
-    points = points.voxel_down_sample(voxel)
-    near = o3d.geometry.KDTreeSearchParamHybrid
-    points.estimate_normals(near(2 * voxel, 30))
-    if cloud.sensor is not None:
-        points.orient_normals_towards_camera_location(cloud.sensor)
+    points = voxelised(cloud.xyz, voxel, cloud.sensor)
     registration: Any = o3d.pipelines.registration  # its stubs ask for an optional argument
-    fpfh = registration.compute_fpfh_feature(points, near(5 * voxel, 100))
+    near = o3d.geometry.KDTreeSearchParamHybrid(5 * voxel, 100)
+    fpfh = registration.compute_fpfh_feature(points, near)
     kept = PointCloud(
         np.asarray(points.points), normals=np.asarray(points.normals),
         oriented=cloud.sensor is not None, sensor=cloud.sensor, name=cloud.name,

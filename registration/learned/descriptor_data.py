@@ -9,6 +9,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from corr.geometry.rigid import Rigid3
+from registration.described import voxelised
 from registration.learned.descriptor import RADII_VOXELS, DescriptorNet, input_features
 from registration.learned.scans import load_fragments
 
@@ -37,11 +38,7 @@ def voxel_points(
     xyz: Float[np.ndarray, "n 3"], voxel: float
 ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3"]]:
     """Voxel means and their normals (radius 2 voxels, 30 neighbours) facing the origin."""
-    import open3d as o3d
-
-    points = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(xyz)).voxel_down_sample(voxel)
-    points.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(2 * voxel, 30))
-    points.orient_normals_towards_camera_location(np.zeros(3))
+    points = voxelised(xyz, voxel, np.zeros(3))
     return np.asarray(points.points).copy(), np.asarray(points.normals).copy()
 
 
