@@ -12,12 +12,15 @@ import numpy as np
 from jaxtyping import Float
 
 from corr.errors import UserError
+from corr.geometry.rigid import Rigid3
 from registration.cloud import PointCloud
 from registration.files import cleaned, read_cloud
 from registration.formats.raw import RawCloud
 from registration.frames import local_origin, restored, shifted
+from registration.options import SCALES
 from registration.registrar import Registrar
 from registration.result import Registration
+from registration.similarity import equal_extents, of_source_itself, register_any_scale
 
 log = logging.getLogger(__name__)
 MIN_POINTS = 30  # distinct ones; fewer say nothing about a surface
@@ -61,6 +64,7 @@ def register(
     voxel: float = 0.0,
     sensor_source: Sensor = None,
     sensor_target: Sensor = None,
+    scale: str = "fixed",
     seed: int = 0,
 ) -> Registration:
     """Align the source with the target, from nothing but the two.
@@ -73,6 +77,8 @@ def register(
         sensor_source: Where the scanner stood, in the source's frame: a position or "origin";
             None = unknown. Normals that face the scanner match far better.
         sensor_target: The same for the target.
+        scale: fixed (both have one unit) | estimate (the source's unit is unknown: sizes from a
+            quarter to four times the target's extent are tried).
         seed: Of everything random; the same seed gives the same answer.
 
     Raises:
@@ -86,7 +92,7 @@ def register(
             (target, sensor_target, "target"),
         )
     ]
-    return align(*clouds, registrar=registrar, voxel=voxel, seed=seed).registration
+    return align(*clouds, registrar=registrar, voxel=voxel, scale=scale, seed=seed).registration
 
 
 def align(
@@ -95,33 +101,48 @@ def align(
     *,
     registrar: Registrar | None = None,
     voxel: float = 0.0,
+    scale: str = "fixed",
     seed: int = 0,
 ) -> Aligned:
-    """Choose the scale, prepare both clouds, register; `register` with all that lies between.
+    """Choose the voxel, prepare both clouds, register; `register` with all that lies between.
 
     Raises:
-        ValueError: The points or the voxel cannot work.
+        ValueError: The points or the options cannot work.
     """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale}")
     for role, cloud in (("source", source), ("target", target)):
         check(cloud, role)
     registrar = registrar or default_registrar()
     start = perf_counter()
-    voxel, parameters = chosen_voxel(source, target, voxel)
+    origins = local_origin(source), local_origin(target)
+    near_source, near_target = (
+        shifted(c, o) for c, o in zip((source, target), origins, strict=True)
+    )
+    first = equal_extents(source, target) if scale == "estimate" else 1.0
+    comparable = source if first == 1.0 else near_source.moved(Rigid3.identity(), first)
+    voxel, parameters = chosen_voxel(comparable, target, voxel)
     log.info("%s", parameters)
     scaled = perf_counter()
-    origins = local_origin(source), local_origin(target)
-    prepared_source = registrar.prepare(shifted(source, origins[0]), voxel)
-    prepared_target = registrar.prepare(shifted(target, origins[1]), voxel)
-    prepared = perf_counter()
-    local = registrar.register(prepared_source, prepared_target, seed=seed)
-    seconds = {"scale": scaled - start, "prepare": prepared - scaled, **local.seconds}
+    prepared_target = registrar.prepare(near_target, voxel)
+    if scale == "estimate":
+        found = register_any_scale(near_source, prepared_target, registrar, voxel, first, seed)
+        prepared_source, local = found.prepared, of_source_itself(found)
+        residual = match_residuals(prepared_source, prepared_target, found.registration)
+        steps = {"sizes": perf_counter() - scaled}
+    else:
+        prepared_source = registrar.prepare(near_source, voxel)
+        steps = {"prepare": perf_counter() - scaled}
+        local = registrar.register(prepared_source, prepared_target, seed=seed)
+        steps |= local.seconds
+        residual = match_residuals(prepared_source, prepared_target, local)
+    seconds = {"scale": scaled - start, **steps}
     answer = replace(restored(local, *origins), seconds=seconds)
     log.info(
         "%s: probability %.3f, %d of %d matches agree, %.2f s",
         type(registrar).__name__, answer.probability, int(answer.inlier.sum()),
         len(answer.matches), sum(seconds.values()),
     )  # fmt: skip
-    residual = match_residuals(prepared_source, prepared_target, local)
     return Aligned(
         source, target, prepared_source, prepared_target, voxel, parameters, answer, residual
     )

@@ -19,6 +19,8 @@ class PointCloud:
         oriented: The normals point to the side that the scanner saw.
         sensor: Where the scanner stood, in the cloud's frame; None = unknown. Moves with the cloud.
         noise: Standard deviation of each position, the cloud's unit; None = unknown.
+        keypoints: Positions that `features` describe; None = those of xyz.
+        features: Descriptors given from outside, of any length; None = none.
         name: For messages.
     """
 
@@ -28,6 +30,8 @@ class PointCloud:
     oriented: bool = False
     sensor: Float[np.ndarray, " 3"] | None = None
     noise: Float[np.ndarray, " n"] | None = None
+    keypoints: Float[np.ndarray, "k 3"] | None = None
+    features: Float[np.ndarray, "k d"] | None = None
     name: str = "cloud"
 
     def __post_init__(self):
@@ -40,6 +44,15 @@ class PointCloud:
             value = getattr(self, field)
             if value is not None and len(value) != len(self.xyz):
                 raise ValueError(f"{self.name}: {len(self.xyz)} points but {len(value)} {field}")
+        if self.noise is not None and not (np.isfinite(self.noise) & (self.noise >= 0)).all():
+            raise ValueError(f"{self.name}: noise must be 0 or more, the standard deviations")
+        if self.features is not None:
+            described = self.xyz if self.keypoints is None else self.keypoints
+            if self.features.ndim != 2 or len(self.features) != len(described):
+                raise ValueError(
+                    f"{self.name}: features must have one row for each of {len(described)} "
+                    f"key-points, got {self.features.shape}"
+                )
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -56,6 +69,7 @@ class PointCloud:
             normals=None if self.normals is None else self.normals @ b_from_a.R.T,
             sensor=None if self.sensor is None else mapped(self.sensor),
             noise=None if self.noise is None else scale * self.noise,
+            keypoints=None if self.keypoints is None else mapped(self.keypoints),
         )
 
     def taken(self, index: np.ndarray) -> "PointCloud":
@@ -67,4 +81,5 @@ class PointCloud:
         return replace(
             self, xyz=self.xyz[index], rgb=pick(self.rgb), normals=pick(self.normals),
             noise=pick(self.noise),
+            features=self.features if self.keypoints is not None else pick(self.features),
         )  # fmt: skip

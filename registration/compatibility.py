@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 from numba import njit, prange
 
+EDGES_PER_MATCH = 4  # of the compatibility graph that may vote
+NOISE_SIGMAS = 2.5  # standard deviations that still count as noise
+
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
@@ -16,9 +19,16 @@ class Pairing:
     source_normals: Float[np.ndarray, "m 3"] | None = None
     target_normals: Float[np.ndarray, "m 3"] | None = None
     signed: bool = False  # the normals' signs may be compared
+    noise: Float[np.ndarray, " m"] | None = None  # standard deviation of a true match's distance
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def bounds(self, bound: float) -> Float[np.ndarray, " m"]:
+        """Largest residual of each true match: `bound`, and its noise on top where it is known."""
+        if self.noise is None:
+            return np.full(len(self), float(bound))
+        return np.hypot(bound, NOISE_SIGMAS * self.noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +62,7 @@ def compatibility_graph(
 
     Args:
         pairs: Matched points; normals may be absent.
-        tolerance: Unit of the points.
+        tolerance: Unit of the points; widened by the noise of the two matches where it is known.
         shortest: Below it distances say little about a rotation; unit of the points.
         angle: Largest difference of two angles, radians.
 
@@ -62,11 +72,13 @@ def compatibility_graph(
     m = len(pairs)
     normals = pairs.source_normals is not None and pairs.target_normals is not None
     none = np.zeros((m, 3), np.float32)
+    noise = np.zeros(m, np.float32) if pairs.noise is None else _single(pairs.noise)
     bits = _adjacency(
-        _single(pairs.source), _single(pairs.target),
+        _single(pairs.source.T), _single(pairs.target.T),
         _single(pairs.source_normals) if normals else none,
         _single(pairs.target_normals) if normals else none,
-        np.float32(tolerance), np.float32(shortest), np.float32(angle),
+        np.float32(tolerance**2), np.float32(NOISE_SIGMAS**2) * noise**2,
+        np.float32(shortest), np.float32(angle),
         2 if normals and pairs.signed else int(normals),
     )  # fmt: skip
     first, second, strength = _edges(bits)
@@ -79,18 +91,41 @@ def _single(values: np.ndarray | None) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def strongest_cliques(graph: Graph, count: int, per_edge: int = 2) -> Cliques:
+def strongest_cliques(
+    graph: Graph, count: int, per_edge: int = 2, per_match: int = EDGES_PER_MATCH
+) -> Cliques:
     """Triangles on the strongest edges, each with its best third matches.
 
-    Source: pivots and three-cliques as in TurboReg (Yan et al., ICCV 2025).
+    Every match brings its own best edges only: else the many edges among the matches of one
+    motion would take all places, and a second motion would never be voted for.
+
+    Source: pivots and three-cliques as in TurboReg (Yan et al., ICCV 2025); the share per match
+    is ours.
     """
-    pivots = np.argsort(-graph.strength, kind="stable")[:count]
+    pivots = strongest_edges(graph, count, per_match)
     members, strength = _third(
-        graph.bits, graph.first[pivots], graph.second[pivots], graph.strength[pivots],
-        graph.support, per_edge,
+        graph.bits, graph.first[pivots], graph.second[pivots], graph.strength[pivots], per_edge
     )  # fmt: skip
     keep = strength > 0
     return Cliques(members[keep], strength[keep])
+
+
+def strongest_edges(
+    graph: Graph, count: int, per_match: int = EDGES_PER_MATCH
+) -> Int[np.ndarray, " e"]:
+    """Every match's best edge first, strongest ahead, then the second best, and so on.
+
+    Args:
+        graph: The graph.
+        count: Edges wanted at most.
+        per_match: Edges of one match that are considered.
+    """
+    best = _best_of_each(graph.first, graph.second, graph.strength, len(graph.support), per_match)
+    rank = np.broadcast_to(np.arange(per_match), best.shape)[best >= 0]
+    edges = best[best >= 0]
+    order = np.lexsort((edges, -graph.strength[edges], rank))
+    _, first = np.unique(edges[order], return_index=True)
+    return edges[order[np.sort(first)[:count]]]
 
 
 @njit(inline="always")
@@ -109,15 +144,12 @@ def _dot(a, b):
 
 
 @njit(inline="always")
-def _compatible(p, q, n, m, i, j, tolerance, shortest, angle, signed):
-    px, py, pz = p[j, 0] - p[i, 0], p[j, 1] - p[i, 1], p[j, 2] - p[i, 2]
-    qx, qy, qz = q[j, 0] - q[i, 0], q[j, 1] - q[i, 1], q[j, 2] - q[i, 2]
+def _angles_agree(p, q, n, m, i, j, angle, signed):
+    """Whether the normals of two matches lie alike to each other and to the line between them."""
+    px, py, pz = p[0, j] - p[0, i], p[1, j] - p[1, i], p[2, j] - p[2, i]
+    qx, qy, qz = q[0, j] - q[0, i], q[1, j] - q[1, i], q[2, j] - q[2, i]
     a = np.sqrt(px * px + py * py + pz * pz)
     b = np.sqrt(qx * qx + qy * qy + qz * qz)
-    if abs(a - b) > tolerance or a < shortest or b < shortest:
-        return False
-    if signed == 0:
-        return True
     if _differs(_dot(n[i], n[j]), _dot(m[i], m[j]), angle, signed):
         return False
     x = (n[i, 0] * px + n[i, 1] * py + n[i, 2] * pz) / a
@@ -130,13 +162,37 @@ def _compatible(p, q, n, m, i, j, tolerance, shortest, angle, signed):
 
 
 @njit(parallel=True, cache=True)
-def _adjacency(p, q, n, m, tolerance, shortest, angle, signed):
-    size = len(p)
-    bits = np.zeros((size, (size + 63) // 64), np.uint64)
+def _adjacency(p, q, n, m, tolerance2, noise2, shortest, angle, signed):
+    """Bit rows of the compatible matches; p and q are 3 x size, a `2` marks squared lengths.
+
+    Lengths first, without a branch, 64 matches at a time: that is the bulk of the work.
+    """
+    size = p.shape[1]
+    words = (size + 63) // 64
+    bits = np.zeros((size, words), np.uint64)
     for i in prange(size):
-        for j in range(size):
-            if i != j and _compatible(p, q, n, m, i, j, tolerance, shortest, angle, signed):
-                bits[i, j >> 6] |= np.uint64(1) << np.uint64(j & 63)
+        near = np.empty(64, np.bool_)
+        for w in range(words):
+            start = 64 * w
+            count = min(64, size - start)
+            some = False
+            for k in range(count):
+                j = start + k
+                px, py, pz = p[0, j] - p[0, i], p[1, j] - p[1, i], p[2, j] - p[2, i]
+                qx, qy, qz = q[0, j] - q[0, i], q[1, j] - q[1, i], q[2, j] - q[2, i]
+                a = np.sqrt(px * px + py * py + pz * pz)
+                b = np.sqrt(qx * qx + qy * qy + qz * qz)
+                alike = (a - b) * (a - b) <= tolerance2 + noise2[i] + noise2[j]
+                near[k] = alike & (a >= shortest) & (b >= shortest)
+                some |= near[k]
+            if not some:
+                continue
+            for k in range(count):
+                if near[k] and (
+                    signed == 0 or _angles_agree(p, q, n, m, i, start + k, angle, signed)
+                ):
+                    bits[i, w] |= np.uint64(1) << np.uint64(k)
+        bits[i, i >> 6] &= ~(np.uint64(1) << np.uint64(i & 63))
     return bits
 
 
@@ -184,28 +240,48 @@ def _edges(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return _fill_edges(bits, start)
 
 
+@njit(cache=True)
+def _best_of_each(first, second, strength, matches, per_match):
+    """The strongest edges of every match, m x per_match, -1 where it has fewer."""
+    best = np.full((matches, per_match), -1, np.int64)
+    for e in range(len(first)):
+        for end in (first[e], second[e]):
+            row = best[end]
+            at = per_match - 1
+            if row[at] >= 0 and strength[row[at]] >= strength[e]:
+                continue
+            while at > 0 and (row[at - 1] < 0 or strength[row[at - 1]] < strength[e]):
+                row[at] = row[at - 1]
+                at -= 1
+            row[at] = e
+    return best
+
+
 @njit(parallel=True, cache=True)
-def _third(bits, first, second, strength, support, per_edge):
-    """The common neighbours of most support for each edge."""
+def _third(bits, first, second, strength, per_edge):
+    """For each edge the common neighbours that most matches agree with, together with both ends."""
     members = np.zeros((len(first), per_edge, 3), np.int64)
     values = np.zeros((len(first), per_edge))
+    words = bits.shape[1]
     for e in prange(len(first)):
         i, j = first[e], second[e]
-        best = np.zeros(per_edge)
+        common = bits[i] & bits[j]
+        best = np.zeros(per_edge, np.uint64)
         who = np.full(per_edge, -1, np.int64)
-        for w in range(bits.shape[1]):
-            common = bits[i, w] & bits[j, w]
-            for b in range(64):
-                if common >> np.uint64(b) == 0:
-                    break
-                if (common >> np.uint64(b)) & np.uint64(1):
-                    k = 64 * w + b
-                    at = per_edge - 1
-                    if support[k] > best[at]:
-                        while at > 0 and support[k] > best[at - 1]:
-                            best[at], who[at] = best[at - 1], who[at - 1]
-                            at -= 1
-                        best[at], who[at] = support[k], k
+        for w in range(words):
+            left = common[w]
+            while left:
+                k = 64 * w + int(_ones((left & (~left + np.uint64(1))) - np.uint64(1)))
+                left &= left - np.uint64(1)
+                agree = np.uint64(1)
+                for v in range(words):
+                    agree += _ones(common[v] & bits[k, v])
+                at = per_edge - 1
+                if agree > best[at]:
+                    while at > 0 and agree > best[at - 1]:
+                        best[at], who[at] = best[at - 1], who[at - 1]
+                        at -= 1
+                    best[at], who[at] = agree, k
         for s in range(per_edge):
             if who[s] >= 0:
                 members[e, s, 0], members[e, s, 1], members[e, s, 2] = i, j, who[s]

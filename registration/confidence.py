@@ -1,4 +1,4 @@
-"""How likely an answer is right: a logistic model of its evidence, fitted on simulated scans."""
+"""How likely an answer is right: a monotone model of its evidence, fitted on simulated scans."""
 
 import json
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ INPUTS = (
     "log_support", "support_share", "vote_share", "overlap", "contradicted", "violations",
 )  # fmt: skip
 RIVAL_INPUTS = (*INPUTS, "margin")
+AGAINST = ("contradicted", "violations")  # more of these speaks against an answer
 
 
 def evidence_row(evidence: Mapping[str, float], names: tuple[str, ...]) -> np.ndarray:
@@ -50,7 +51,17 @@ def probability(row: Float[np.ndarray, " d"]) -> float:
 
 
 def _logit(rows: np.ndarray, model: dict) -> np.ndarray:
-    """Linear and squared terms of standardised inputs."""
-    x = (rows - np.array(model["mean"])) / np.array(model["std"])
-    x = np.clip(x, -5, 5)
-    return np.hstack([x, x**2]) @ np.array(model["weights"]) + model["bias"]
+    """A sum of one curve per input, rising or falling as the input speaks for or against."""
+    total = np.full(len(rows), model["bias"])
+    for column, curve in zip(rows.T, model["curves"], strict=True):
+        total += ramps(column, np.array(curve["knots"])) @ np.array(curve["steps"])
+    return total
+
+
+def ramps(values: Float[np.ndarray, " n"], knots: Float[np.ndarray, " k"]) -> np.ndarray:
+    """How far a value has come between each two knots, 0..1: n x (k - 1).
+
+    With weights of one sign a sum of these is a monotone curve, straight between the knots and
+    flat beyond them.
+    """
+    return np.clip((values[:, None] - knots[:-1]) / np.diff(knots), 0.0, 1.0)

@@ -12,7 +12,7 @@ CORRELATED = 25.0  # points that share one error: neighbours on a surface are no
 
 
 def covariance(u: Uncertainty) -> Float[np.ndarray, "6 6"]:
-    """Covariance of (rotation about the overlap's centre in rad, translation), target frame.
+    """Covariance of (rotation about `u.centre` in rad, translation of it), target frame's axes.
 
     Neighbouring points err together, so the information is divided by `CORRELATED`.
     """

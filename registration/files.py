@@ -76,17 +76,38 @@ def cleaned(raw: RawCloud, name: str) -> PointCloud:
         raise UserError(f"{name}: none of its {len(finite)} points has finite coordinates")
     keep = slice(None) if not dropped else finite
     sensor = raw.sensor if raw.sensor is not None and np.isfinite(raw.sensor).all() else None
+    keypoints, features = _described(raw, keep, name)
     cloud = PointCloud(
         raw.xyz[keep],
         rgb=None if raw.rgb is None else raw.rgb[keep],
         normals=None if raw.normals is None else _unit(raw.normals[keep]),
         sensor=sensor,
+        noise=None if raw.noise is None else raw.noise[keep],
+        keypoints=keypoints,
+        features=features,
         name=name,
     )
     if dropped:
         log.warning("%s: %d of %d points are NaN or infinite, dropped", name, dropped, len(finite))
     log.info("%s: %d points", name, len(cloud))
     return cloud
+
+
+def _described(raw: RawCloud, keep, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Key-points and features, those that are finite."""
+    if raw.features is None:
+        return None, None
+    where = raw.xyz[keep] if raw.keypoints is None else raw.keypoints
+    features = raw.features[keep] if raw.keypoints is None else raw.features
+    finite = np.isfinite(where).all(axis=1) & np.isfinite(features).all(axis=1)
+    if not finite.any():
+        raise UserError(f"{name}: none of its {len(finite)} features is finite")
+    if not finite.all():
+        log.warning("%s: %d of %d features are NaN or infinite, dropped",
+                    name, int((~finite).sum()), len(finite))  # fmt: skip
+    elif raw.keypoints is None:
+        return None, features
+    return where[finite], features[finite]
 
 
 def _unit(normals: np.ndarray) -> np.ndarray | None:

@@ -33,7 +33,7 @@ def restored(
     """An answer between shifted clouds as one between the clouds themselves.
 
     With x_t' = s R x_s' + t', x_s' = x_s - o_s and x_t' = x_t - o_t: t = t' + o_t - s R o_s. The
-    translation of the covariance is that of the target's origin, v = v' + o_t x w.
+    covariance stays as it is, since it is that of the point `covariance_about`.
     """
     if not source_origin.any() and not target_origin.any():
         return answer
@@ -47,16 +47,11 @@ def restored(
     def degeneracy(d: Degeneracy) -> Degeneracy:
         return replace(d, through=d.through + target_origin)
 
-    moved, covariance = answer.target_from_source, answer.covariance
-    if covariance is not None:
-        x, y, z = target_origin
-        map_ = np.eye(6)
-        map_[3:, :3] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
-        covariance = map_ @ covariance @ map_.T
+    moved, about = answer.target_from_source, answer.covariance_about
     return replace(
         answer,
         target_from_source=None if moved is None else back(moved, answer.scale),
         hypotheses=tuple(hypothesis(h) for h in answer.hypotheses),
         degeneracies=tuple(degeneracy(d) for d in answer.degeneracies),
-        covariance=covariance,
+        covariance_about=None if about is None else about + target_origin,
     )

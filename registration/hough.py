@@ -7,17 +7,16 @@ import numpy as np
 
 from corr.geometry.rigid import Rigid3
 from registration.cloud import PointCloud
-from registration.confidence import INPUTS, RIVAL_INPUTS, evidence_row, probability, score
+from registration.confidence import RIVAL_INPUTS, evidence_row, probability
 from registration.registrar import Registrar
 from registration.result import Hypothesis, Registration
 
-NEAR = 1.5  # voxels within which surfaces touch
 CHECKED = 24  # hypotheses that are held against the clouds
 REFINED = 3  # of them, refined and checked again on more points
-DESCRIPTORS = ("fpfh", "learned")
+DESCRIPTORS = ("auto", "fpfh", "learned", "given")
 PEAK_SCORES = ("mass", "learned")
+LARGEST_SCALE = 4.0
 VOTES = ("triangles", "pairs", "points")
-MATCH_BOUND = 2.0  # voxels, residual of a true match
 
 
 @dataclass
@@ -25,15 +24,17 @@ class HoughRegistrar(Registrar):
     """Deep Hough Voting without its old stack; see `voting/` for the steps."""
 
     radii: list[float] = field(default_factory=lambda: [4.0, 8.0, 13.0])  # voxels, descriptors
-    descriptor: str = "fpfh"  # fpfh | learned
+    descriptor: str = "auto"  # fpfh | learned | given (the files') | auto: given, else fpfh
     peak_scores: str = "mass"  # what bins are ranked by: mass of their votes | learned
     candidates: int = 2  # matches per point, in each direction
     mutual: bool = True  # keep a match only where both sides have it among their candidates
     max_ratio: float = 1.0  # drop matches whose rival is nearer than this; 1 = keep all
     max_matches: int = 4000  # least ambiguous ones kept
+    colour: float = 0.0  # largest CIELAB difference of two matched points; 0 = colours don't count
     votes: str = "triangles"  # matches per vote: triangles (3) | pairs (2) | points (1)
     cliques: int = 2000  # strongest edges of the compatibility graph (points: matches) that vote
     peaks: int = 30  # of the Hough space, per resolution
+    scale_range: float = 1.0  # the source may be 1/this to this times its true size; 1 = rigid
     refine: bool = True  # generalised ICP on the clouds at the end
     keypoints: int = 0  # points per cloud that are matched, drawn at random; 0 = all
     min_probability: float = 0.5  # below it the answer is not accepted
@@ -55,12 +56,18 @@ class HoughRegistrar(Registrar):
         for name in ("candidates", "max_matches", "cliques", "peaks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not 1 <= self.scale_range <= LARGEST_SCALE:
+            raise ValueError(
+                f"scale_range must be 1 (rigid) to {LARGEST_SCALE:g}, got {self.scale_range}"
+            )
+        if self.colour < 0:
+            raise ValueError(f"colour must be 0 (off) or positive, got {self.colour}")
 
     def prepare(self, cloud: PointCloud, voxel: float):
         """Voxels, normals, descriptors and what the sensor saw."""
         from registration.prepare import prepare
 
-        return prepare(cloud, voxel, tuple(self.radii), learned=self.descriptor == "learned")
+        return prepare(cloud, voxel, tuple(self.radii), descriptor=self.descriptor)
 
     def register(self, source, target, *, seed: int = 0) -> Registration:
         """Vote, check the peaks on the clouds, refine the best.
@@ -69,12 +76,14 @@ class HoughRegistrar(Registrar):
         """
         from registration.sides import sides
 
+        _check_comparable(source, target)
         answers = [self._register_sides(a, b, seed) for a, b in sides(source, target)]
         best = max(answers, key=lambda a: a.hypotheses[0].score if a.hypotheses else -np.inf)
         return self._judged(best, source, target)
 
     def _register_sides(self, source, target, seed: int) -> Registration:
-        from registration.matching import match_features
+        from registration.evidence import pairing_of
+        from registration.matching import alike, match_features
         from registration.voting.hypotheses import VoteSettings, hypothesise
 
         start = perf_counter()
@@ -84,13 +93,17 @@ class HoughRegistrar(Registrar):
             source.features[index_a], target.features[index_b],
             per_point=self.candidates, mutual=self.mutual, max_ratio=self.max_ratio,
         )  # fmt: skip
-        keep = np.sort(np.argsort(-matches.weight, kind="stable")[: self.max_matches])
-        rows = np.stack([index_a[matches.source[keep]], index_b[matches.target[keep]]], 1)
+        rows = np.stack([index_a[matches.source], index_b[matches.target]], 1)
+        weight = matches.weight
+        if self.colour:
+            same = alike(source.keys.lab, target.keys.lab, rows, self.colour)
+            rows, weight = rows[same], weight[same]
+        rows = rows[np.sort(np.argsort(-weight, kind="stable")[: self.max_matches])]
         matched = perf_counter()
-        pairs = pairing_of(source.surface, target.surface, rows)
+        pairs = pairing_of(source.keys, target.keys, rows)
         settings = VoteSettings(
             target.voxel, votes=self.votes, cliques=self.cliques, peaks=self.peaks,
-            learned=self.peak_scores == "learned",
+            learned=self.peak_scores == "learned", scale_range=self.scale_range,
         )  # fmt: skip
         candidates = hypothesise(pairs, settings)[:CHECKED]
         voted = perf_counter()
@@ -102,66 +115,66 @@ class HoughRegistrar(Registrar):
         )  # fmt: skip
 
     def _checked(self, source, target, pairs, candidates) -> Registration:
-        from registration.refine import gicp
-        from registration.voting.peaks import same_motion
+        from registration.evidence import MATCH_BOUND, Checked, distinct, evidence_of, scores, sized
 
         if not candidates:
             return Registration(None, 0.0, False, _no_hypothesis(len(pairs)))
-        found = [evidence_of(source, target, pairs, c.R, c.t, c.share, 600) for c in candidates]
-        logit = score(np.stack([evidence_row(e, INPUTS) for e in found]))
-        order = np.argsort(-logit, kind="stable")
-        refined = []
-        for k in order[:REFINED]:
-            R, t = candidates[k].R, candidates[k].t
-            if self.refine:
-                R, t = gicp(source, target, R, t)
-            share = candidates[k].share
-            refined.append((R, t, evidence_of(source, target, pairs, R, t, share, 2000)))
-        refined += [(candidates[k].R, candidates[k].t, found[k]) for k in order[REFINED:]]
-        values = score(np.stack([evidence_row(e, INPUTS) for _, _, e in refined]))
-        hypotheses: list[Hypothesis] = []
-        evidence: dict[str, float] = {}
-        for k in np.argsort(-values, kind="stable"):
-            R, t, e = refined[k]
-            if hypotheses and same_motion(
-                R, t, np.stack([h.target_from_source.R for h in hypotheses]),
-                np.stack([h.target_from_source.t for h in hypotheses]),
-                angle=0.26, distance=6 * target.voxel,
-            ).any():  # fmt: skip
-                continue
-            evidence = evidence or e
-            hypotheses.append(
-                Hypothesis(
-                    Rigid3(R, t), e["vote_share"], int(e["inliers"]), e["overlap"],
-                    e["violations"], float(values[k]),
-                )
-            )  # fmt: skip
+
+        def judged(R, t, scale: float, share: float, sample: int) -> Checked:
+            moving, matched = sized(source, pairs, scale)
+            e = evidence_of(moving, target, matched, R, t, share, sample)
+            return Checked(R, t, scale, share, e)
+
+        found = [judged(c.R, c.t, c.scale, c.share, 600) for c in candidates]
+        order = np.argsort(-scores(found), kind="stable")
+        checked = []
+        for c in (found[k] for k in order[:REFINED]):
+            R, t, scale = self._refined(source, target, c)
+            checked.append(judged(R, t, scale, c.share, 2000))
+        checked += [found[k] for k in order[REFINED:]]
+        hypotheses, evidence = distinct(checked, target.voxel)
         rival = hypotheses[1].score if len(hypotheses) > 1 else hypotheses[0].score - 10
         evidence["margin"] = float(np.clip(hypotheses[0].score - rival, 0, 10))
-        best = hypotheses[0].target_from_source
-        residual = np.linalg.norm(best.apply(pairs.source) - pairs.target, axis=1)
+        first = hypotheses[0]
+        aligned = first.target_from_source.apply(first.scale * pairs.source)
         return Registration(
-            best, 0.0, False, "", tuple(hypotheses), evidence=evidence,
-            margin=float(1 - np.exp(-evidence["margin"])),
-            inlier=residual < MATCH_BOUND * target.voxel,
+            first.target_from_source, 0.0, False, "", hypotheses, scale=first.scale,
+            evidence=evidence, margin=float(1 - np.exp(-evidence["margin"])),
+            inlier=np.linalg.norm(aligned - pairs.target, axis=1)
+            < pairs.bounds(MATCH_BOUND * target.voxel),
         )  # fmt: skip
+
+    def _refined(self, source, target, c):
+        """Rotation, translation and scale, after ICP on the clouds if that is wanted."""
+        from registration.refine import gicp, similarity_icp
+
+        if not self.refine:
+            return c.R, c.t, c.scale
+        moving = source if c.scale == 1.0 else source.scaled(c.scale)
+        R, t = gicp(moving, target, c.R, c.t)
+        if self.scale_range == 1.0:
+            return R, t, 1.0
+        R, t, factor = similarity_icp(moving.surface, target.surface, R, t, target.voxel)
+        return R, t, c.scale * factor
 
     def _judged(self, answer: Registration, source, target) -> Registration:
         """The answer in the clouds' own frames, with its probability and what it leaves open."""
         from registration.degeneracy import covariance, degeneracies
+        from registration.evidence import NEAR
         from registration.refine import uncertainty
 
         if answer.target_from_source is None:
             return answer
         local = answer.target_from_source
         p = probability(evidence_row(answer.evidence, RIVAL_INPUTS))
-        u = uncertainty(source.surface, target.surface, local.R, local.t, near=NEAR * target.voxel)
+        moving = source.surface if answer.scale == 1.0 else source.surface.scaled(answer.scale)
+        u = uncertainty(moving, target.surface, local.R, local.t, near=NEAR * target.voxel)
         accepted = p >= self.min_probability
         free = () if u is None else degeneracies(u)
 
         def restored(h: Hypothesis) -> Hypothesis:
             m = h.target_from_source
-            t = m.t + target.centre - m.R @ source.centre
+            t = m.t + target.centre - h.scale * (m.R @ source.centre)
             return replace(h, target_from_source=Rigid3(m.R, t))
 
         hypotheses = tuple(restored(h) for h in answer.hypotheses)
@@ -174,6 +187,7 @@ class HoughRegistrar(Registrar):
             reason="" if accepted else _doubt(answer, self.min_probability),
             rmse=float("nan") if u is None else u.rmse,
             covariance=None if u is None else covariance(u),
+            covariance_about=None if u is None else u.centre + target.centre,
             degeneracies=tuple(replace(d, through=d.through + target.centre) for d in free),
         )
 
@@ -184,31 +198,14 @@ def _drawn(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.choice(count, wanted, replace=False))
 
 
-def pairing_of(source, target, rows):
-    """The points and normals of matched rows (m x 2, source and target) of two surfaces."""
-    from registration.compatibility import Pairing
-
-    a, b = rows[:, 0], rows[:, 1]
-    return Pairing(source.xyz[a], target.xyz[b], source.normals[a], target.normals[b], signed=True)
-
-
-def evidence_of(source, target, pairs, R, t, share: float, sample: int) -> dict[str, float]:
-    """What speaks for and against a motion; the inputs of the confidence."""
-    from registration.verify import surface_fit
-
-    residual = np.linalg.norm(pairs.source @ R.T + t - pairs.target, axis=1)
-    bound = MATCH_BOUND * target.voxel
-    support = float(np.maximum(1 - (residual / bound) ** 2, 0).sum())
-    fit = surface_fit(source.surface, target.surface, R, t, near=NEAR * target.voxel, sample=sample)
-    return {
-        "log_support": float(np.log1p(support)),
-        "support_share": support / max(len(pairs), 1),
-        "vote_share": float(share),
-        "overlap": fit.overlap,
-        "contradicted": fit.contradicted,
-        "violations": fit.violations,
-        "inliers": float((residual < bound).sum()),
-    }
+def _check_comparable(source, target) -> None:
+    kinds = [(p.descriptor, p.features.shape[1]) for p in (source, target)]
+    if kinds[0] != kinds[1]:
+        (a, n), (b, m) = kinds
+        raise ValueError(
+            f"features of {source.name} ({a}, {n} numbers) and {target.name} ({b}, {m}) cannot be "
+            "compared; give both the same kind, or descriptor=fpfh"
+        )
 
 
 def _no_hypothesis(matches: int) -> str:

@@ -1,4 +1,6 @@
-"""Least-squares rigid motions, one or thousands at a time."""
+"""Least-squares motions, one or thousands at a time."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -45,46 +47,66 @@ def kabsch(
     return R, mean_t - (R @ mean_s[..., None])[..., 0], S
 
 
+@dataclass(frozen=True, eq=False)
+class RobustFit:
+    """A motion refitted to the matches that agree with it, `target = scale * R @ source + t`."""
+
+    R: Float[np.ndarray, "3 3"]
+    t: Float[np.ndarray, " 3"]
+    scale: float
+    residual: Float[np.ndarray, " n"]  # unit of the points
+
+
 def robust_fit(
     source: Float[np.ndarray, "n 3"],
     target: Float[np.ndarray, "n 3"],
     R: Float[np.ndarray, "3 3"],
     t: Float[np.ndarray, " 3"],
-    bound: float,
+    bound: float | Float[np.ndarray, " n"],
     rounds: int = 10,
-) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"], Float[np.ndarray, " n"]]:
+    *,
+    scale: float | None = None,
+) -> RobustFit:
     """Refit a motion to the matches that agree with it, repeatedly.
 
     Weights fall smoothly to zero at `bound`, which starts doubled and shrinks: matches a little
-    off may pull the motion in, matches far off never count (Tukey's biweight).
+    off may pull the motion in, matches far off never count (Tukey's biweight). Matches of wider
+    bounds are the less exact ones and weigh less, as the squared bound.
 
-    Returns:
-        R, t and the residuals, unit of the points.
+    Args:
+        source: Points.
+        target: Their partners.
+        R: Rotation to start from.
+        t: Translation to start from.
+        bound: Largest residual of a true match, one for all or one each, unit of the points.
+        rounds: Refits at most.
+        scale: To start from; None = rigid, the scale is one.
     """
-    R, t, residual = _robust(
+    bounds = np.broadcast_to(np.asarray(bound, np.float64), len(source))
+    return RobustFit(*_robust(
         np.ascontiguousarray(source), np.ascontiguousarray(target),
-        np.ascontiguousarray(R), np.ascontiguousarray(t), bound, rounds,
-    )  # fmt: skip
-    return R, t, residual
+        np.ascontiguousarray(R), np.ascontiguousarray(t), np.ascontiguousarray(bounds), rounds,
+        1.0 if scale is None else float(scale), scale is not None,
+    ))  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def _residuals(source, target, R, t):
+def _residuals(source, target, R, t, scale):
     out = np.empty(len(source))
     for n in range(len(source)):
         square = 0.0
         for i in range(3):
             d = t[i] - target[n, i]
             for j in range(3):
-                d += R[i, j] * source[n, j]
+                d += scale * R[i, j] * source[n, j]
             square += d * d
         out[n] = np.sqrt(square)
     return out
 
 
 @njit(cache=True, nogil=True)
-def _weighted_fit(source, target, w):
-    """Kabsch of one weighted set: R, t and whether the rotation is determined."""
+def _weighted_fit(source, target, w, scaled):
+    """Umeyama of one weighted set: R, t, scale and whether the rotation is determined."""
     mean_s, mean_t, total = np.zeros(3), np.zeros(3), 0.0
     for n in range(len(w)):
         if w[n] > 0:
@@ -95,31 +117,40 @@ def _weighted_fit(source, target, w):
     mean_s /= total
     mean_t /= total
     H = np.zeros((3, 3))
+    spread = 0.0
     for n in range(len(w)):
         if w[n] > 0:
             for i in range(3):
+                spread += w[n] * (source[n, i] - mean_s[i]) ** 2
                 for j in range(3):
                     H[i, j] += w[n] * (target[n, i] - mean_t[i]) * (source[n, j] - mean_s[j])
     U, S, Vt = np.linalg.svd(H)
     if np.linalg.det(U) * np.linalg.det(Vt) < 0:
         U[:, 2] *= -1.0
+        S[2] *= -1.0
     R = U @ Vt
-    return R, mean_t - R @ mean_s, S[1] >= 1e-9 * max(S[0], 1e-300)
+    scale = max(S.sum(), 1e-300) / max(spread, 1e-300) if scaled else 1.0
+    return R, mean_t - scale * (R @ mean_s), scale, S[1] >= 1e-9 * max(S[0], 1e-300)
 
 
 @njit(cache=True, nogil=True)
-def _robust(source, target, R, t, bound, rounds):
+def _robust(source, target, R, t, bounds, rounds, scale, scaled):
+    exact = (bounds.min() / bounds) ** 2 if len(bounds) else bounds
     for step in range(rounds):
-        limit = bound * max(1.0, 2.0 - 2.0 * step / rounds)
-        residual = _residuals(source, target, R, t)
-        w = np.maximum(1 - (residual / limit) ** 2, 0.0) ** 2
+        widened = max(1.0, 2.0 - 2.0 * step / rounds)
+        residual = _residuals(source, target, R, t, scale)
+        w = exact * np.maximum(1 - (residual / (widened * bounds)) ** 2, 0.0) ** 2
         if (w > 0).sum() < 3:
             break
-        R_new, t_new, determined = _weighted_fit(source, target, w)
+        R_new, t_new, scale_new, determined = _weighted_fit(source, target, w, scaled)
         if not determined:
             break
-        same = np.abs(R_new - R).max() < 1e-7 and np.abs(t_new - t).max() < 1e-6 * bound
-        R, t = R_new, t_new
-        if same and limit == bound:
+        same = (
+            np.abs(R_new - R).max() < 1e-7
+            and np.abs(t_new - t).max() < 1e-6 * bounds.min()
+            and abs(scale_new - scale) < 1e-7 * scale
+        )
+        R, t, scale = R_new, t_new, scale_new
+        if same and widened == 1.0:
             break
-    return R, t, _residuals(source, target, R, t)
+    return R, t, scale, _residuals(source, target, R, t, scale)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numba import njit
 
 BLOCK = 2048  # rows of the distance matrix held at once
@@ -57,6 +57,23 @@ def match_features(
     keep = ratio <= max_ratio
     keys, ratio = keys[keep], ratio[keep]
     return FeatureMatches(keys // len(b), keys % len(b), 1 - np.minimum(ratio, 1.0) ** 2 + 0.05)
+
+
+def alike(
+    source: Float[np.ndarray, "n 3"] | None,
+    target: Float[np.ndarray, "k 3"] | None,
+    rows: Int[np.ndarray, "m 2"],
+    most: float,
+) -> Bool[np.ndarray, " m"]:
+    """Matches (source, target index) whose colours differ by `most` or less.
+
+    Raises:
+        ValueError: A cloud has no colours.
+    """
+    if source is None or target is None:
+        which = "the source" if source is None else "the target"
+        raise ValueError(f"{which} has no colours; set colour=0")
+    return np.linalg.norm(source[rows[:, 0]] - target[rows[:, 1]], axis=1) <= most
 
 
 def _nearest(a: np.ndarray, b: np.ndarray, top: int):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from registration.options_eval import registrars
 from registration.registrar import Registrar
 
+SCALES = ("fixed", "estimate")
+
 
 def _first_registrar() -> Registrar:
     return next(iter(registrars().values()))()
@@ -18,6 +20,7 @@ class RunOptions:
     target: str = ""  # the scan that stays; empty = the bundled pair
     registrar: Registrar = field(default_factory=_first_registrar)
     voxel: float = 0.0  # working resolution, the scans' unit; 0 = from their own spacing and extent
+    scale: str = "fixed"  # fixed: one unit in both scans | estimate: the source's is unknown
     sensor_source: str = ""  # where the source's scanner stood: origin | x:y:z; empty = unknown
     sensor_target: str = ""  # the same for the target, in its frame
     truth: str = ""  # true transform to score against: text file, 4 x 4; empty = unknown
@@ -28,6 +31,8 @@ class RunOptions:
     def __post_init__(self):
         if not self.voxel >= 0:
             raise ValueError(f"voxel must be 0 (from the data) or positive, got {self.voxel}")
+        if self.scale not in SCALES and self.scale != "???":
+            raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {self.scale}")
         if bool(self.source) != bool(self.target):
             missing = "target" if self.source else "source"
             raise ValueError(f"{missing} must be given as well, or neither for the bundled pair")

@@ -100,6 +100,7 @@ def result_figures(
         "hypotheses": [_hypothesis(h, r.hypotheses[0].target_from_source) for h in r.hypotheses],
         "degeneracies": [{**vars(d), "text": d.text()} for d in r.degeneracies],
         "covariance": r.covariance,
+        "covariance_about": r.covariance_about,
         "evidence": dict(r.evidence),
         "true_error": error,
         "parameters": {"voxel": aligned.voxel, "text": aligned.parameters},

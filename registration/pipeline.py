@@ -67,8 +67,9 @@ def aligned_files(options: RunOptions) -> Aligned:
         source = with_sensor(read_cloud(options.source), options.sensor_source, "source")
         target = with_sensor(read_cloud(options.target), options.sensor_target, "target")
         return align(
-            source, target, registrar=options.registrar, voxel=options.voxel, seed=options.seed
-        )
+            source, target, registrar=options.registrar, voxel=options.voxel, scale=options.scale,
+            seed=options.seed,
+        )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from None
 

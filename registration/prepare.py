@@ -19,22 +19,38 @@ NORMAL_NEIGHBOURS = 60
 
 
 @dataclass(frozen=True, eq=False)
+class Keys:
+    """The points that are matched, and what a match of two of them can be checked by."""
+
+    xyz: Float[np.ndarray, "k 3"]
+    normals: Float[np.ndarray, "k 3"]
+    lab: Float[np.ndarray, "k 3"] | None = None  # CIELAB colour
+    noise: Float[np.ndarray, " k"] | None = None  # standard deviation of the position
+
+    def turned(self) -> "Keys":
+        """With all normals turned round."""
+        return replace(self, normals=-self.normals)
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """A cloud at working resolution with everything that does not depend on its partner."""
 
     surface: Surface
-    features: Float[np.ndarray, "n d"]
+    keys: Keys
+    features: Float[np.ndarray, "k d"]
+    descriptor: str  # "fpfh" | "learned" | "given": what the features are
     voxel: float
-    centre: Float[np.ndarray, " 3"]  # of the cloud; what `surface` is shifted by
+    centre: Float[np.ndarray, " 3"]  # of the cloud; what `surface` and `keys` are shifted by
     orientation: str  # "sensor" | "inferred" | "ambiguous" (inferred, with a rival)
     name: str
     rival: Surface | None = None  # the cloud seen from the rival place, normals turned round
-    rival_features: Float[np.ndarray, "n d"] | None = None
+    rival_features: Float[np.ndarray, "k d"] | None = None
 
     @property
     def cloud(self) -> PointCloud:
-        """The voxelised points, in the cloud's own frame."""
-        return PointCloud(self.surface.xyz + self.centre, name=self.name)
+        """The points that are matched, in the cloud's own frame."""
+        return PointCloud(self.keys.xyz + self.centre, name=self.name)
 
     @cached_property
     def gicp(self) -> Any:
@@ -51,14 +67,22 @@ class Prepared:
         """The cloud as seen from its rival place; kept, since each of its pairs asks for it."""
         if self.rival is None or self.rival_features is None:
             return None
-        return replace(self, surface=self.rival, features=self.rival_features, rival=None)
+        return replace(
+            self, surface=self.rival, keys=self.keys.turned(), features=self.rival_features,
+            rival=None,
+        )  # fmt: skip
+
+    def scaled(self, factor: float) -> "Prepared":
+        """The same cloud `factor` times as large about its centre; for comparing surfaces only."""
+        keys = replace(self.keys, xyz=factor * self.keys.xyz)
+        return replace(self, surface=self.surface.scaled(factor), keys=keys, rival=None)
 
     def __getstate__(self) -> dict:
         return {k: v for k, v in self.__dict__.items() if k not in ("gicp", "turned")}
 
 
 def prepare(
-    cloud: PointCloud, voxel: float, radii: tuple[float, ...], *, learned: bool = False
+    cloud: PointCloud, voxel: float, radii: tuple[float, ...], *, descriptor: str = "auto"
 ) -> Prepared:
     """Voxelise, estimate and orient normals, describe.
 
@@ -69,16 +93,26 @@ def prepare(
     Args:
         cloud: The scan.
         voxel: Edge of a voxel, the cloud's unit.
-        radii: Of the descriptors, voxels.
-        learned: Use the shipped network's descriptor instead of the histograms.
+        radii: Of the histograms, voxels.
+        descriptor: fpfh (histograms) | learned (the shipped network) | given (the cloud's own
+            features) | auto (given if the cloud has them, else fpfh).
 
     Raises:
-        ValueError: Too few voxels to describe anything.
+        ValueError: Too few voxels to describe anything, or no features although they are wanted.
     """
     import open3d as o3d
 
+    if descriptor == "auto":
+        descriptor = "fpfh" if cloud.features is None else "given"
+    if descriptor == "given" and cloud.features is None:
+        raise ValueError(
+            f"{cloud.name}: it carries no features; give an .npz with xyz and features, or "
+            "descriptor=fpfh"
+        )
     centre = np.median(cloud.xyz, axis=0)
     full = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz - centre))
+    if cloud.rgb is not None:
+        full.colors = o3d.utility.Vector3dVector(cloud.rgb / 255.0)
     # A cloud far denser than the voxels is thinned first: normals need no more.
     if len(cloud) > 50_000:
         full = full.voxel_down_sample(voxel / 3)
@@ -97,23 +131,58 @@ def prepare(
             f"{cloud.name}: only {len(xyz)} voxels of {voxel:.4g} are occupied; too small a cloud "
             f"to align, or too large a voxel"
         )
-    features = _described(xyz, normals, voxel, radii, learned)
     surface = Surface(xyz, normals, True, cKDTree(xyz), RangeImage.of(xyz, sensor))
-    ready = Prepared(surface, features, voxel, centre, orientation, cloud.name)
+    keys = _keys(cloud, surface, np.asarray(thin.colors), centre, given=descriptor == "given")
+    features = _described(cloud, surface, voxel, radii, descriptor)
+    ready = Prepared(
+        surface, keys, features, descriptor, voxel, centre, orientation, cloud.name
+    )  # fmt: skip
     if rival is None:
         return ready
     turned = Surface(xyz, -normals, True, surface.tree, RangeImage.of(xyz, rival))
-    # Histograms of turned normals are the mirrored histograms; a network has to look again.
-    other = _described(xyz, -normals, voxel, radii, True) if learned else mirrored(features)
+    # Histograms of turned normals are the mirrored histograms; a network has to look again, and
+    # what others described stays as it is.
+    other = features
+    if descriptor != "given":
+        other = (
+            mirrored(features)
+            if descriptor == "fpfh"
+            else _described(cloud, turned, voxel, radii, descriptor)
+        )
     return replace(ready, rival=turned, rival_features=other)
 
 
-def _described(xyz, normals, voxel: float, radii: tuple[float, ...], learned: bool) -> np.ndarray:
-    if not learned:
-        return multi_scale_fpfh(xyz, normals, tuple(r * voxel for r in radii))
+def _described(
+    cloud: PointCloud, surface: Surface, voxel: float, radii: tuple[float, ...], descriptor: str
+) -> np.ndarray:
+    if descriptor == "given":
+        assert cloud.features is not None
+        return np.asarray(cloud.features, np.float32)
+    if descriptor == "fpfh":
+        return multi_scale_fpfh(surface.xyz, surface.normals, tuple(r * voxel for r in radii))
     from registration.learned.descriptor import LearnedDescriptor
 
-    return LearnedDescriptor().describe(xyz, normals, voxel)
+    return LearnedDescriptor().describe(surface.xyz, surface.normals, voxel)
+
+
+def _keys(cloud: PointCloud, surface: Surface, rgb: np.ndarray, centre, *, given: bool) -> Keys:
+    """The voxels' points, or those that the given features belong to, with the nearest normals."""
+    xyz, normals = surface.xyz, surface.normals
+    if given:
+        xyz = (cloud.xyz if cloud.keypoints is None else cloud.keypoints) - centre
+        nearest = surface.tree.query(xyz)[1]
+        normals, rgb = normals[nearest], rgb[nearest] if len(rgb) else rgb
+    noise = None
+    if cloud.noise is not None:
+        noise = cloud.noise[cKDTree(cloud.xyz - centre).query(xyz)[1]]
+    return Keys(xyz, normals, _lab(rgb) if cloud.rgb is not None else None, noise)
+
+
+def _lab(rgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """CIELAB of colours 0..1: a distance of 2 is just visible, 100 is black to white."""
+    import cv2
+
+    return cv2.cvtColor(rgb.astype(np.float32)[None], cv2.COLOR_RGB2LAB)[0]
 
 
 def _viewpoint(cloud: PointCloud, points, normals, voxel: float, centre):

@@ -50,6 +50,45 @@ def gicp(
     return U @ Vt, found[:3, 3]
 
 
+def similarity_icp(
+    source: Surface, target: Surface, R: Float[np.ndarray, "3 3"], t: Float[np.ndarray, " 3"],
+    voxel: float,
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"], float]:  # fmt: skip
+    """Point-to-plane ICP with a seventh unknown, the scale; biweights within `REACH` voxels.
+
+    Returns:
+        R, t and scale of `target = scale * R @ source + t`.
+    """
+    from scipy.spatial.transform import Rotation
+
+    scale = 1.0
+    for _ in range(ITERATIONS):
+        moved = scale * (source.xyz @ R.T) + t
+        distance, index = target.tree.query(moved, distance_upper_bound=REACH * voxel)
+        hit = np.flatnonzero(np.isfinite(distance))
+        if len(hit) < 30:
+            break
+        points, normals = moved[hit], target.normals[index[hit]]
+        centre = points.mean(0)
+        arms = points - centre
+        rows = np.hstack(
+            [np.cross(arms, normals), normals, np.einsum("ni,ni->n", arms, normals)[:, None]]
+        )
+        error = np.einsum("ni,ni->n", target.xyz[index[hit]] - points, normals)
+        weight = (1 - (distance[hit] / (REACH * voxel)) ** 2) ** 2
+        normal_matrix = rows.T @ (weight[:, None] * rows)
+        damped = normal_matrix + 1e-6 * np.diag(np.diag(normal_matrix)) + 1e-12 * np.eye(7)
+        step = np.linalg.solve(damped, rows.T @ (weight * error))
+        turn, grow = Rotation.from_rotvec(step[:3]).as_matrix(), 1 + float(step[6])
+        if not 0.8 < grow < 1.25:
+            break
+        R, scale = turn @ R, grow * scale
+        t = grow * (turn @ (t - centre)) + centre + step[3:6]
+        if np.abs(step).max() < 1e-7 * voxel:
+            break
+    return R, t, scale
+
+
 def uncertainty(
     source: Surface, target: Surface, R: Float[np.ndarray, "3 3"], t: Float[np.ndarray, " 3"],
     *, near: float,

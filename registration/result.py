@@ -53,7 +53,10 @@ class Registration:
     matches: Int[np.ndarray, "m 2"] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     inlier: Bool[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0, bool))
     rmse: float = float("nan")  # of the inlier surface distances after refinement, data's unit
-    covariance: Float[np.ndarray, "6 6"] | None = None  # (rotation rad, translation), target frame
+    # Of the pose error (rotation in rad about `covariance_about`, translation of that point),
+    # target frame; the two are None together.
+    covariance: Float[np.ndarray, "6 6"] | None = None
+    covariance_about: Float[np.ndarray, " 3"] | None = None  # the overlap's centre, target frame
     degeneracies: tuple[Degeneracy, ...] = ()
     scale: float = 1.0
     evidence: Mapping[str, float] = field(default_factory=dict)  # inputs of the probability

@@ -47,21 +47,21 @@ def choose_voxel(source: PointCloud, target: PointCloud, voxel: float = 0.0) -> 
         ValueError: A cloud has no extent, or the given voxel is as large as a cloud.
     """
     spacing = max(_spacing(source), _spacing(target))
-    extent = min(_extent(source), _extent(target))
+    size = min(extent(source), extent(target))
     if voxel > 0:
-        if voxel > extent / 4:
+        if voxel > size / 4:
             raise ValueError(
-                f"voxel must be well below the clouds' extent ({extent:.4g}), got {voxel:.4g}; "
+                f"voxel must be well below the clouds' extent ({size:.4g}), got {voxel:.4g}; "
                 f"it is in the data's own unit"
             )
-        return Scale(voxel, spacing, extent, _most(source, target, voxel), given=True)
+        return Scale(voxel, spacing, size, _most(source, target, voxel), given=True)
     chosen = SPACINGS * spacing
     # One point per fine voxel counts coarser voxels nearly as well, in a fraction of the time.
     thin = [_representatives(c.xyz, chosen) for c in (source, target)]
     while (occupied := max(len(_representatives(xyz, chosen)) for xyz in thin)) > MOST_VOXELS:
         # On a surface the count falls with the square of the voxel; stay a little below the aim.
         chosen *= max(GROWTH, 0.97 * np.sqrt(occupied / MOST_VOXELS))
-    return Scale(float(chosen), spacing, extent, occupied)
+    return Scale(float(chosen), spacing, size, occupied)
 
 
 def _most(source: PointCloud, target: PointCloud, voxel: float) -> int:
@@ -90,6 +90,7 @@ def _spacing(cloud: PointCloud) -> float:
     return float(np.median(positive))
 
 
-def _extent(cloud: PointCloud) -> float:
+def extent(cloud: PointCloud) -> float:
+    """Diagonal of the central 98 % of the points, the cloud's unit."""
     low, high = np.percentile(cloud.xyz, [1, 99], axis=0)
     return float(np.linalg.norm(high - low))

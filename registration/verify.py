@@ -1,50 +1,58 @@
 """Does an alignment fit the clouds themselves? Overlap, normals and free space."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-AZIMUTHS, ELEVATIONS = 240, 120  # cells of a range image, 1.5 degrees each
+EDGE = 60  # cells along an edge of a cube face, 1.5 degrees each
 
 
 @dataclass(frozen=True, eq=False)
 class RangeImage:
-    """Nearest surface in every direction from where a scan was taken; inf = nothing seen."""
+    """Nearest surface in every direction from where a scan was taken; inf = nothing seen.
+
+    Directions are those of a cube's faces, cells of equal angle: no direction is special.
+    """
 
     sensor: Float[np.ndarray, " 3"]
-    range: Float[np.ndarray, "elevations azimuths"]
+    range: Float[np.ndarray, "6 edge edge"]
 
     @classmethod
     def of(cls, xyz: Float[np.ndarray, "n 3"], sensor: Float[np.ndarray, " 3"]) -> "RangeImage":
         """From a scan's points and its sensor's place; cells next to points count as seen."""
-        row, column, distance = _cells(xyz - sensor)
-        image = np.full((ELEVATIONS, AZIMUTHS), np.inf)
-        np.minimum.at(image, (row, column), distance)
-        return cls(sensor, _nearest_around(image))
+        distance, face, row, column = _cells(xyz - sensor)
+        image = np.full((6, EDGE + 2, EDGE + 2), np.inf)
+        for down in (0, 1, 2):
+            for right in (0, 1, 2):
+                np.minimum.at(image, (face, row + down, column + right), distance)
+        return cls(sensor, image[:, 1:-1, 1:-1])
 
     def in_front(self, xyz: Float[np.ndarray, "n 3"], margin: float) -> np.ndarray:
         """Points that hide, from the sensor, a surface which it saw more than `margin` behind."""
-        row, column, distance = _cells(xyz - self.sensor)
-        seen = self.range[row, column]
+        distance, face, row, column = _cells(xyz - self.sensor)
+        seen = self.range[face, row, column]
         return np.isfinite(seen) & (distance < seen - margin)
 
+    def scaled(self, factor: float) -> "RangeImage":
+        """What the same sensor saw of a world `factor` times as large."""
+        return RangeImage(factor * self.sensor, factor * self.range)
 
-def _cells(offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def _cells(offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Distance, cube face, row and column of each direction."""
     distance = np.maximum(np.linalg.norm(offset, axis=1), 1e-12)
-    elevation = np.arccos(np.clip(offset[:, 2] / distance, -1, 1)) / np.pi
-    azimuth = np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi) + 0.5
-    row = np.minimum((elevation * ELEVATIONS).astype(np.int64), ELEVATIONS - 1)
-    column = np.minimum((azimuth * AZIMUTHS).astype(np.int64), AZIMUTHS - 1)
-    return row, column, distance
-
-
-def _nearest_around(image: np.ndarray) -> np.ndarray:
-    """Minimum over each cell and its eight neighbours; azimuth wraps."""
-    rows = np.pad(image, ((1, 1), (0, 0)), constant_values=np.inf)
-    best = np.minimum(np.minimum(rows[:-2], rows[1:-1]), rows[2:])
-    return np.minimum(np.minimum(np.roll(best, 1, 1), best), np.roll(best, -1, 1))
+    rows = np.arange(len(offset))
+    axis = np.argmax(np.abs(offset), axis=1)
+    depth = offset[rows, axis]
+    face = 2 * axis + (depth < 0)
+    depth = np.maximum(np.abs(depth), 1e-12)
+    place = [
+        np.arctan2(offset[rows, (axis + turn) % 3], depth) / (np.pi / 2) + 0.5 for turn in (1, 2)
+    ]
+    row, column = (np.clip((p * EDGE).astype(np.int64), 0, EDGE - 1) for p in place)
+    return distance, face, row, column
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +64,12 @@ class Surface:
     oriented: bool
     tree: cKDTree
     range_image: RangeImage | None
+
+    def scaled(self, factor: float) -> "Surface":
+        """The surface `factor` times as large about its origin."""
+        image = None if self.range_image is None else self.range_image.scaled(factor)
+        xyz = factor * self.xyz
+        return replace(self, xyz=xyz, tree=cKDTree(xyz), range_image=image)
 
 
 @dataclass(frozen=True)

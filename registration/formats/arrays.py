@@ -19,9 +19,11 @@ def read_npy(path: Path) -> RawCloud:
 
 
 def read_npz(path: Path) -> RawCloud:
-    """Arrays named `xyz` and optionally `rgb`, `normals` and `sensor`.
+    """Arrays named `xyz` and optionally `rgb`, `normals`, `noise`, `sensor` and `features`.
 
-    `points` and `colors` are understood as well; other arrays (features) are left alone.
+    Features describe `keypoints`, or the points themselves where there are none. `points` and
+    `colors` are understood as well, and so is the layout that FCGF's tools write: the scan as
+    `points`, its described points as `xyz` and their descriptors as `feature`.
     """
     archive = _load(path)
     names = set(archive.files)
@@ -30,12 +32,19 @@ def read_npz(path: Path) -> RawCloud:
         name = next((c for c in choices if c in names), None)
         return None if name is None else archive[name]
 
+    features, keypoints = pick("features", "feature", "descriptors"), pick("keypoints")
     xyz = pick("xyz", "points", "pos", "pcd")
+    if features is not None and keypoints is None and {"xyz", "points"} <= names:
+        xyz, keypoints = archive["points"], archive["xyz"]
     if xyz is None:
         raise ValueError(f"it needs an array 'xyz', it holds {', '.join(sorted(names)) or 'none'}")
     if xyz.ndim != 2 or xyz.shape[1] != 3:
         raise ValueError(f"its xyz must be n x 3, got {_shape(xyz)}")
     rgb, normals, sensor = pick("rgb", "colors", "colours"), pick("normals"), pick("sensor")
+    noise = pick("noise")
+    if noise is not None and noise.shape != xyz.shape[:1]:
+        raise ValueError(f"its noise must be {len(xyz)} numbers, one a point, got {_shape(noise)}")
+    _check_features(xyz, keypoints, features)
     for name, values in (("rgb", rgb), ("normals", normals)):
         if values is not None and values.shape != xyz.shape:
             raise ValueError(f"its {name} must be {_shape(xyz)} as xyz is, got {_shape(values)}")
@@ -44,7 +53,23 @@ def read_npz(path: Path) -> RawCloud:
         None if rgb is None else colours(rgb),
         None if normals is None else normals.astype(np.float64),
         None if sensor is None else sensor.astype(np.float64).reshape(3),
+        None if noise is None else noise.astype(np.float64),
+        None if keypoints is None or features is None else keypoints.astype(np.float64),
+        None if features is None else features.astype(np.float32),
     )
+
+
+def _check_features(xyz, keypoints, features) -> None:
+    if features is None:
+        return
+    described = xyz if keypoints is None else keypoints
+    if described.ndim != 2 or described.shape[1] != 3:
+        raise ValueError(f"its keypoints must be k x 3, got {_shape(described)}")
+    if features.ndim != 2 or len(features) != len(described) or features.dtype.kind not in "fiu":
+        raise ValueError(
+            f"its features must be {len(described)} rows of numbers, one a key-point, got "
+            f"{_shape(features)}"
+        )
 
 
 def _load(path: Path):

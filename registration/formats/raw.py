@@ -18,12 +18,18 @@ class RawCloud:
         rgb: Colours 0-255, or None.
         normals: Normals of any length, or None.
         sensor: Where the scanner stood if the file says so, or None.
+        noise: Standard deviation of each position, or None.
+        keypoints: What `features` describe; None = the points themselves.
+        features: Descriptors, or None.
     """
 
     xyz: Float[np.ndarray, "n 3"]
     rgb: UInt8[np.ndarray, "n 3"] | None = None
     normals: Float[np.ndarray, "n 3"] | None = None
     sensor: Float[np.ndarray, " 3"] | None = None
+    noise: Float[np.ndarray, " n"] | None = None
+    keypoints: Float[np.ndarray, "k 3"] | None = None
+    features: Float[np.ndarray, "k d"] | None = None
 
 
 def colours(values: Shaped[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"] | None:

@@ -6,7 +6,10 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,36 +17,45 @@ from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from corr.geometry.rigid import Rigid3, rotation_angle
+from corr.geometry.rigid import Rigid3
 from corr.store import write_atomic
 from registration import confidence
-from registration.hough import CHECKED, HoughRegistrar, evidence_of, pairing_of
+from registration.datasets.benchmark import FragmentPair
+from registration.evidence import evidence_of, pairing_of
+from registration.hough import CHECKED, HoughRegistrar
 from registration.learned.key_value import parse_key_values
 from registration.learned.scans import load_fragments
 from registration.matching import match_features
+from registration.recall import PoseLimit, pose_errors, right_a
 from registration.voting.hypotheses import VoteSettings, hypothesise
 
 VOXEL = 0.05  # m
-RIGHT_ANGLE = np.radians(15.0)
-RIGHT_DISTANCE = 6.0  # voxels
-RIDGE = 1e-3  # on the weights of standardised inputs
+RIGHT_DEGREES, RIGHT_VOXELS = 15.0, 6.0
+RIDGE = 3e-4  # on the steps of the curves
+QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.98)  # of an input's values where its curve may bend
 PER_ROOM = 24  # overlapping pairs taken of one room
 APART = 0.25  # pairs without overlap, for each pair with
 
 
-def is_right(found: Rigid3, true: Rigid3, voxel: float) -> bool:
-    """Within 15 degrees and 6 voxels of the truth (15 deg / 30 cm at 5 cm)."""
-    turn = rotation_angle(found.R @ true.R.T)
-    return turn < RIGHT_ANGLE and float(np.linalg.norm(found.t - true.t)) < RIGHT_DISTANCE * voxel
+def are_right(found: Sequence[Rigid3], true: Rigid3, voxel: float) -> Bool[np.ndarray, " n"]:
+    """Which motions are within 15 degrees and 6 voxels of the truth (15 deg / 30 cm at 5 cm)."""
+    pairs = [FragmentPair("", 0, 0, true)] * len(found)
+    return right_a(pose_errors(pairs, found), PoseLimit(RIGHT_DEGREES, RIGHT_VOXELS * voxel))
 
 
 def fit_logistic(
-    rows: Float[np.ndarray, "n d"], right: Bool[np.ndarray, " n"], weights: Float[np.ndarray, " n"]
+    rows: Float[np.ndarray, "n d"],
+    right: Bool[np.ndarray, " n"],
+    weights: Float[np.ndarray, " n"],
+    names: tuple[str, ...],
 ) -> dict:
-    """A logistic model in linear and squared standardised inputs, as `confidence` reads it."""
-    mean, std = rows.mean(0), rows.std(0) + 1e-6
-    x = np.clip((rows - mean) / std, -5, 5)
-    x = np.hstack([x, x**2, np.ones((len(x), 1))])
+    """A logistic model of one monotone curve per input, as `confidence` reads it.
+
+    Which way a curve goes is known beforehand: more overlap never makes an answer less likely.
+    """
+    knots = [_knots(column, right) for column in rows.T]
+    blocks = [confidence.ramps(column, k) for column, k in zip(rows.T, knots, strict=True)]
+    x = np.hstack([*blocks, np.ones((len(rows), 1))])
     sign = np.where(right, 1.0, -1.0)
     w = weights / weights.sum()
 
@@ -54,10 +66,30 @@ def fit_logistic(
         value = float((w * np.logaddexp(0, -z)).sum() + RIDGE * (ridge**2).sum())
         return value, x.T @ slope + 2 * RIDGE * ridge
 
-    b = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
-    return {
-        "mean": mean.tolist(), "std": std.tolist(), "weights": b[:-1].tolist(), "bias": float(b[-1])
-    }  # fmt: skip
+    bounds: list[tuple[float | None, float | None]] = []
+    for name, block in zip(names, blocks, strict=True):
+        against = name in confidence.AGAINST
+        bounds += [(None, 0.0) if against else (0.0, None)] * block.shape[1]
+    start = np.zeros(x.shape[1])
+    b = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)]).x
+    steps = np.split(b[:-1], np.cumsum([block.shape[1] for block in blocks])[:-1])
+    curves = [
+        {"input": name, "knots": k.tolist(), "steps": s.tolist()}
+        for name, k, s in zip(names, knots, steps, strict=True)
+    ]
+    return {"bias": float(b[-1]), "curves": curves}
+
+
+def _knots(column: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Quantiles of the right answers' values and of the wrong ones', at least a little apart."""
+    both = [np.quantile(v, QUANTILES) for v in (column[right], column[~right]) if len(v)]
+    values = np.unique(np.concatenate(both))
+    apart = max((values[-1] - values[0]) / 50, 1e-9)
+    kept = [values[0]]
+    for value in values[1:]:
+        if value - kept[-1] >= apart:
+            kept.append(value)
+    return np.array(kept if len(kept) > 1 else [kept[0], kept[0] + 1.0])
 
 
 def room_pairs(path: Path, registrar: HoughRegistrar, rng: np.random.Generator, known: bool):
@@ -78,12 +110,11 @@ def room_pairs(path: Path, registrar: HoughRegistrar, rng: np.random.Generator, 
 def candidate_rows(source, target, true: Rigid3, registrar: HoughRegistrar):
     """Evidence of every candidate of a pair and whether it is right."""
     m = match_features(source.features, target.features, per_point=registrar.candidates)
-    pairs = pairing_of(source.surface, target.surface, np.stack([m.source, m.target], 1))
+    pairs = pairing_of(source.keys, target.keys, np.stack([m.source, m.target], 1))
     found = hypothesise(pairs, VoteSettings(VOXEL))[:CHECKED]
     rows = [evidence_of(source, target, pairs, c.R, c.t, c.share, 600) for c in found]
-    right = [
-        is_right(Rigid3(c.R, c.t + target.centre - c.R @ source.centre), true, VOXEL) for c in found
-    ]
+    motions = [Rigid3(c.R, c.t + target.centre - c.R @ source.centre) for c in found]
+    right = are_right(motions, true, VOXEL).tolist() if motions else []
     return [confidence.evidence_row(r, confidence.INPUTS) for r in rows], right
 
 
@@ -93,34 +124,62 @@ class FitOptions:
 
     scans: str = "/tmp/scans"  # folder that `make_scans` wrote
     rooms: int = 1000  # use at most so many
-    seed: int = 0  # of which pairs without overlap are taken
+    seed: int = 0  # of which pairs are taken
+    workers: int = 2  # processes
+
+
+@dataclass(frozen=True)
+class RoomTask:
+    """One room, and the ranking that its pairs are answered with (None: collect candidates)."""
+
+    path: Path
+    number: int
+    seed: int
+    ranking: dict | None = None
+
+
+def collect(task: RoomTask) -> tuple[list[np.ndarray], list[bool], list[float]]:
+    """Evidence, whether it is right, and weights: of all candidates, or of the answers."""
+    registrar, rng = HoughRegistrar(), np.random.default_rng([task.seed, task.number])
+    rows: list[np.ndarray] = []
+    right: list[bool] = []
+    weights: list[float] = []
+    # Every other room is scanned from a place that nobody knows.
+    for source, target, true in room_pairs(task.path, registrar, rng, known=task.number % 2 == 0):
+        if task.ranking is None:
+            found, labels = candidate_rows(source, target, true, registrar)
+            rows += found
+            right += labels
+            weights += [1 / max(len(found), 1)] * len(found)
+            continue
+        confidence.use({"rank": task.ranking, "confidence": UNDECIDED})
+        answer = registrar.register(source, target)
+        if answer.target_from_source is not None:
+            rows.append(confidence.evidence_row(answer.evidence, confidence.RIVAL_INPUTS))
+            right += are_right([answer.target_from_source], true, VOXEL).tolist()
+            weights.append(1.0)
+    return rows, right, weights
+
+
+def _gathered(pool: ProcessPoolExecutor, tasks: list[RoomTask], what: str):
+    parts = list(tqdm(pool.map(collect, tasks), desc=what, total=len(tasks), unit="room"))
+    rows, right, weights = ([v for part in parts for v in part[k]] for k in range(3))
+    return np.array(rows), np.array(right), np.array(weights)
 
 
 def main() -> None:
     """Collect, fit the ranking; answer with it, fit the probability; write both."""
     given = parse_key_values(FitOptions, sys.argv[1:])
     paths = sorted(Path(given.scans).glob("room_*.npz"))[: given.rooms]
-    registrar, rng = HoughRegistrar(), np.random.default_rng(given.seed)
-    kept, rows, right, share = [], [], [], []
-    for number, path in enumerate(tqdm(paths, desc="candidates", unit="room")):
-        for source, target, true in room_pairs(path, registrar, rng, known=number % 2 == 0):
-            kept.append((source, target, true))
-            found, labels = candidate_rows(source, target, true, registrar)
-            rows += found
-            right += labels
-            share += [1 / max(len(found), 1)] * len(found)
-    models = {"rank": fit_logistic(np.array(rows), np.array(right), np.array(share))}
-    confidence.use({**models, "confidence": FIRST_CONFIDENCE})
-    answers, correct = [], []
-    for source, target, true in tqdm(kept, desc="answers", unit="pair"):
-        answer = registrar.register(source, target)
-        if answer.target_from_source is None:
-            continue
-        answers.append(confidence.evidence_row(answer.evidence, confidence.RIVAL_INPUTS))
-        correct.append(is_right(answer.target_from_source, true, VOXEL))
-    models["confidence"] = fit_logistic(np.array(answers), np.array(correct), np.ones(len(correct)))
+    tasks = [RoomTask(path, number, given.seed) for number, path in enumerate(paths)]
+    with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
+        rows, right, weights = _gathered(pool, tasks, "candidates")
+        models = {"rank": fit_logistic(rows, right, weights, confidence.INPUTS)}
+        tasks = [replace(task, ranking=models["rank"]) for task in tasks]
+        answers, correct, ones = _gathered(pool, tasks, "answers")
+    models["confidence"] = fit_logistic(answers, correct, ones, confidence.RIVAL_INPUTS)
     models["fitted_on"] = {
-        "rooms": len(paths), "pairs": len(kept), "candidates": len(rows),
+        "rooms": len(paths), "candidates": len(rows), "answers": len(answers),
         "right_answers": int(np.sum(correct)), "seed": given.seed, "voxel_m": VOXEL,
     }  # fmt: skip
     confidence.FILE.parent.mkdir(exist_ok=True)
@@ -128,7 +187,9 @@ def main() -> None:
     print(json.dumps(models["fitted_on"]))
 
 
-FIRST_CONFIDENCE = {"mean": [0.0] * 7, "std": [1.0] * 7, "weights": [0.0] * 14, "bias": 0.0}
+UNDECIDED = {
+    "bias": 0.0, "curves": [{"knots": [0.0, 1.0], "steps": [0.0]}] * len(confidence.RIVAL_INPUTS)
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """From matches to a short list of candidate motions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -8,21 +8,23 @@ from jaxtyping import Float
 from registration.compatibility import Pairing, compatibility_graph
 from registration.kabsch import robust_fit
 from registration.voting.peaks import peaks, same_motion
-from registration.voting.proposals import PROPOSALS
+from registration.voting.proposals import PROPOSALS, Votes
 from registration.voting.space import vote
 
 RESOLUTIONS = (1.0, 0.5)  # of the bins
+SCALE_BIN = 0.05  # of the logarithm of the scale
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A motion that the matches vote for, `target = R @ source + t`."""
+    """A motion that the matches vote for, `target = scale * R @ source + t`."""
 
     R: Float[np.ndarray, "3 3"]
     t: Float[np.ndarray, " 3"]
     support: float  # matches that agree with it, each weighted by how closely
     share: float  # of all votes, in its peak
     inlier: np.ndarray  # mask over the matches
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class VoteSettings:
     bound: float = 2.0  # voxels, residual of a true match
     learned: bool = False  # rank bins by the shipped network instead of by their mass
     angle: float = 0.6  # rad, difference of two angles between normals and lines
+    scale_range: float = 1.0  # sizes from 1/this to this times the source's; 1 = rigid
+
+    def scales(self) -> Float[np.ndarray, " n"]:
+        """The sizes that are voted for, ascending, about SCALE_BIN apart; the middle one is 1."""
+        steps = int(np.ceil(np.log(self.scale_range) / SCALE_BIN - 1e-9))
+        return np.exp(SCALE_BIN * np.arange(-steps, steps + 1))
 
 
 def hypothesise(pairs: Pairing, s: VoteSettings) -> list[Candidate]:
@@ -51,49 +59,55 @@ def hypothesise(pairs: Pairing, s: VoteSettings) -> list[Candidate]:
     if len(pairs) < 3:
         return []
     centre = np.median(pairs.source, axis=0)
-    centred = Pairing(
-        pairs.source - centre, pairs.target, pairs.source_normals, pairs.target_normals,
-        pairs.signed,
-    )  # fmt: skip
-    graph = compatibility_graph(
-        centred, tolerance=s.tolerance * s.voxel, shortest=s.shortest * s.voxel, angle=s.angle
-    )
-    votes = PROPOSALS[s.votes](centred, graph, s.cliques, s.voxel)
-    if not len(votes.R):
-        return []
+    centred = replace(pairs, source=pairs.source - centre)
+    votes = Votes.joined([_votes(centred, scale, s) for scale in s.scales()])
     found: list[Candidate] = []
-    for R_peak, t_peak, share in _all_peaks(votes.R, votes.t, votes.weight, s):
-        candidate = _refit(centred, R_peak, t_peak, share, s)
+    for R_peak, t_peak, scale, share in _all_peaks(votes, s) if len(votes.R) else ():
+        candidate = _refit(centred, R_peak, t_peak, scale, share, s)
         if candidate is not None and not _known(candidate, found, s):
             found.append(candidate)
     found.sort(key=lambda c: -c.support)
-    return [Candidate(c.R, c.t - c.R @ centre, c.support, c.share, c.inlier) for c in found]
+    return [replace(c, t=c.t - c.scale * (c.R @ centre)) for c in found]
 
 
-def _all_peaks(R, t, weights, s: VoteSettings):
-    for scale in RESOLUTIONS:
+def _votes(pairs: Pairing, scale: float, s: VoteSettings) -> Votes:
+    """Motions that triangles of matches propose if the source is `scale` times as large."""
+    sized = pairs if scale == 1.0 else replace(pairs, source=scale * pairs.source)
+    graph = compatibility_graph(
+        sized, tolerance=s.tolerance * s.voxel, shortest=s.shortest * s.voxel, angle=s.angle
+    )
+    return PROPOSALS[s.votes](sized, graph, s.cliques, s.voxel).of_source_times(scale)
+
+
+def _all_peaks(votes: Votes, s: VoteSettings):
+    for width in RESOLUTIONS:
         space = vote(
-            R, t, weights,
-            rotation_bin=scale * s.rotation_bin,
-            translation_bin=scale * s.translation_bin * s.voxel,
+            votes.R, votes.t, votes.weight,
+            rotation_bin=width * s.rotation_bin,
+            translation_bin=width * s.translation_bin * s.voxel,
+            log_scale=votes.log_scale + SCALE_BIN / 2, scale_bin=SCALE_BIN,
         )  # fmt: skip
         logits = None
         if s.learned:
             from registration.learned.refine import refine_votes
 
             logits = refine_votes(space.indices, space.mass)
-        found = peaks(space, R, t, weights, logits, count=s.peaks, angle=0.25, distance=3 * s.voxel)
-        yield from zip(*found, strict=True)
+        found = peaks(
+            space, votes.R, votes.t, votes.weight, logits,
+            count=s.peaks, angle=0.25, distance=3 * s.voxel, log_scale=votes.log_scale,
+        )  # fmt: skip
+        yield from zip(found.R, found.t, found.scale, found.share, strict=True)
 
 
-def _refit(pairs: Pairing, R, t, share, s: VoteSettings) -> Candidate | None:
-    bound = s.bound * s.voxel
-    R, t, residual = robust_fit(pairs.source, pairs.target, R, t, bound)
-    inlier = residual < bound
+def _refit(pairs: Pairing, R, t, scale: float, share, s: VoteSettings) -> Candidate | None:
+    bound = pairs.bounds(s.bound * s.voxel)
+    free = None if s.scale_range == 1.0 else scale
+    fit = robust_fit(pairs.source, pairs.target, R, t, bound, scale=free)
+    inlier = fit.residual < bound
     if inlier.sum() < 3:
         return None
-    support = float(np.maximum(1 - (residual / bound) ** 2, 0).sum())
-    return Candidate(R, t, support, float(share), inlier)
+    support = float(np.maximum(1 - (fit.residual / bound) ** 2, 0).sum())
+    return Candidate(fit.R, fit.t, support, float(share), inlier, fit.scale)
 
 
 def _known(candidate: Candidate, found: list[Candidate], s: VoteSettings) -> bool:

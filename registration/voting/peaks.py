@@ -1,9 +1,21 @@
 """Peaks of the Hough space, as motions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float
 
 from registration.voting.space import VoteSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """Motions that many votes agree on, `target = scale * R @ source + t`, heaviest first."""
+
+    R: Float[np.ndarray, "p 3 3"]
+    t: Float[np.ndarray, "p 3"]
+    scale: Float[np.ndarray, " p"]
+    share: Float[np.ndarray, " p"]  # of all mass
 
 
 def same_motion(
@@ -30,7 +42,8 @@ def peaks(
     count: int,
     angle: float,
     distance: float,
-) -> tuple[Float[np.ndarray, "p 3 3"], Float[np.ndarray, "p 3"], Float[np.ndarray, " p"]]:
+    log_scale: Float[np.ndarray, " k"] | None = None,
+) -> Peaks:
     """The heaviest bins that are not the same motion, each as the mean of its votes.
 
     Args:
@@ -42,15 +55,14 @@ def peaks(
         count: Peaks wanted at most.
         angle: Motions closer than this and `distance` are one peak, radians.
         distance: Unit of t.
-
-    Returns:
-        R, t and the share of all mass of each peak, heaviest first.
+        log_scale: Natural logarithm of each vote's scale; None = all rigid.
     """
     rank = space.mass if mass is None else mass
     total = max(weights.sum(), 1e-300)
     by_bin = np.argsort(space.bin_of, kind="stable")
     start = np.searchsorted(space.bin_of[by_bin], np.arange(len(space.key) + 1))
     out_R, out_t, share = np.empty((count, 3, 3)), np.empty((count, 3)), np.empty(count)
+    size = np.ones(count)
     found = 0
     for b in np.argsort(-rank, kind="stable")[: 20 * count]:
         votes = space.vote[by_bin[start[b] : start[b + 1]]]
@@ -61,10 +73,12 @@ def peaks(
             continue
         out_R[found], out_t[found] = mean_R, mean_t
         share[found] = space.mass[b] / total
+        if log_scale is not None:
+            size[found] = np.exp(np.average(log_scale[votes], weights=weights[votes]))
         found += 1
         if found == count:
             break
-    return out_R[:found], out_t[:found], share[:found]
+    return Peaks(out_R[:found], out_t[:found], size[:found], share[:found])
 
 
 def mean_motion(

@@ -1,11 +1,11 @@
 """Motions that small sets of matches propose: one, two or three of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from registration.compatibility import Graph, Pairing, strongest_cliques
+from registration.compatibility import Graph, Pairing, strongest_cliques, strongest_edges
 from registration.kabsch import kabsch
 
 NORMAL_ARM = 4.0  # voxels: lever at which a normal counts as much as a point
@@ -14,11 +14,22 @@ SPINS = 24  # turns about the normal that one match votes for
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """Weighted motions, `target = R @ source + t`."""
+    """Weighted motions, `target = scale * R @ source + t`."""
 
     R: Float[np.ndarray, "k 3 3"]
     t: Float[np.ndarray, "k 3"]
     weight: Float[np.ndarray, " k"]
+    log_scale: Float[np.ndarray, " k"]  # zero of a rigid motion
+
+    @staticmethod
+    def joined(parts: "list[Votes]") -> "Votes":
+        """All votes of several rounds."""
+        columns = zip(*((p.R, p.t, p.weight, p.log_scale) for p in parts), strict=True)
+        return Votes(*(np.concatenate(c) for c in columns))
+
+    def of_source_times(self, factor: float) -> "Votes":
+        """Votes for the source itself, where these are for one `factor` times as large."""
+        return replace(self, log_scale=self.log_scale + np.log(factor))
 
 
 def from_triangles(pairs: Pairing, graph: Graph, count: int, voxel: float) -> Votes:
@@ -35,7 +46,7 @@ def from_edges(pairs: Pairing, graph: Graph, count: int, voxel: float) -> Votes:
     """
     if not _oriented(pairs):
         raise ValueError("votes of two matches need oriented normals")
-    best = np.argsort(-graph.strength, kind="stable")[:count]
+    best = strongest_edges(graph, count)
     best = best[graph.strength[best] > 0]
     members = np.stack([graph.first[best], graph.second[best]], 1)
     return _fitted(pairs, members, graph.strength[best], voxel)
@@ -62,7 +73,7 @@ def from_points(pairs: Pairing, graph: Graph, count: int, voxel: float) -> Votes
     R = np.einsum("nij,sjk,nlk->nsil", to_normal, spin, from_normal).reshape(-1, 3, 3)
     at = np.repeat(best, SPINS)
     t = pairs.target[at] - np.einsum("nij,nj->ni", R, pairs.source[at])
-    return Votes(R, t, graph.support[at])
+    return Votes(R, t, graph.support[at], np.zeros(len(R)))
 
 
 def _oriented(pairs: Pairing) -> bool:
@@ -85,7 +96,7 @@ def _fitted(pairs: Pairing, members: np.ndarray, strength: np.ndarray, voxel: fl
         pairs.target_normals[members] if oriented else None,  # type: ignore[index]
         direction_weight=(NORMAL_ARM * voxel) ** 2,
     )  # fmt: skip
-    return Votes(R, t, strength * np.sqrt(singular[:, 1]) / voxel)
+    return Votes(R, t, strength * np.sqrt(singular[:, 1]) / voxel, np.zeros(len(R)))
 
 
 PROPOSALS = {"triangles": from_triangles, "pairs": from_edges, "points": from_points}

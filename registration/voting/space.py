@@ -1,12 +1,13 @@
-"""A sparse Hough space over rigid motions: packed keys, sorting, segment sums."""
+"""A sparse Hough space over motions, with or without scale: packed keys, sorting, sums."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-AXIS_BITS = (10, 10, 10, 11, 11, 11)  # rotation vector, then translation
-SHIFTS = tuple(sum(AXIS_BITS[axis + 1 :]) for axis in range(6))
+AXIS_BITS = (8, 8, 8, 11, 11, 11, 6)  # rotation vector, translation, logarithm of the scale
+SHIFTS = tuple(sum(AXIS_BITS[axis + 1 :]) for axis in range(7))
+FINEST_ROTATION_BIN = np.pi / (2 ** (AXIS_BITS[0] - 1) - 2)
 ANTIPODE_MARGIN = 0.35  # rad below pi within which a vote also counts at its opposite
 
 
@@ -21,10 +22,10 @@ class VoteSpace:
 
     @property
     def indices(self) -> Int[np.ndarray, "n 6"]:
-        """Bin indices along the six axes."""
+        """Bin indices along the six axes of a rigid motion."""
         columns = [
             ((self.key >> shift) & ((1 << bits) - 1)) - (1 << (bits - 1))
-            for shift, bits in zip(SHIFTS, AXIS_BITS, strict=True)
+            for shift, bits in list(zip(SHIFTS, AXIS_BITS, strict=True))[:6]
         ]
         return np.stack(columns, 1)
 
@@ -46,6 +47,8 @@ def vote(
     *,
     rotation_bin: float,
     translation_bin: float,
+    log_scale: Float[np.ndarray, " k"] | None = None,
+    scale_bin: float = 0.05,
 ) -> VoteSpace:
     """Gather weighted votes for motions in bins and smooth their masses.
 
@@ -59,17 +62,28 @@ def vote(
         weights: Not negative.
         rotation_bin: Edge of a bin, radians.
         translation_bin: Edge of a bin, unit of t.
+        log_scale: Natural logarithm of each vote's scale; None = all rigid.
+        scale_bin: Edge of a bin along it.
+
+    Raises:
+        ValueError: The rotation bins are finer than the keys can hold.
 
     Source: Lee et al., Deep Hough Voting, ICCV 2021, section 3.2; the centring, the antipodes and
     the smoothing are ours.
     """
+    if rotation_bin < FINEST_ROTATION_BIN:
+        raise ValueError(
+            f"rotation bins must be {FINEST_ROTATION_BIN:.3f} rad or wider, got {rotation_bin:.3f}"
+        )
     omega = rotation_vectors(R)
     angle = np.linalg.norm(omega, axis=1)
     ghost = np.flatnonzero(angle > np.pi - ANTIPODE_MARGIN)
     opposite = omega[ghost] * (1 - 2 * np.pi / angle[ghost])[:, None]
     which = np.concatenate([np.arange(len(R)), ghost])
     place = np.concatenate([omega, opposite]) / rotation_bin
-    place = np.floor(np.hstack([place, t[which] / translation_bin])).astype(np.int64)
+    size = np.zeros(len(R)) if log_scale is None else log_scale / scale_bin
+    place = np.hstack([place, t[which] / translation_bin, size[which, None]])
+    place = np.floor(place).astype(np.int64)
     key, bin_of = np.unique(_pack(place), return_inverse=True)
     mass = np.bincount(bin_of, weights[which], len(key))
     return VoteSpace(key, _smoothed(key, mass), bin_of, which)

@@ -65,7 +65,7 @@ class Knows(Registrar):
                 Hypothesis(RIVAL, 0.02, 12, 0.2, float("nan"), 9.0),
             ),
             margin=0.78, matches=matches, inlier=index % 2 == 0, rmse=0.0042,
-            covariance=np.eye(6) * 1e-6,
+            covariance=np.eye(6) * 1e-6, covariance_about=np.array([1.0, 2.0, 3.0]),
             degeneracies=(Degeneracy("sliding", np.array([1.0, 0, 0]), np.zeros(3), 0.2),),
             evidence={"inliers": 250.0, "odd": float("nan")}, seconds={"vote": 0.01},
         )  # fmt: skip

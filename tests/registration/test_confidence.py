@@ -7,7 +7,7 @@ import pytest
 
 from corr.geometry.rigid import Rigid3
 from registration import confidence
-from registration.learned.train_confidence import fit_logistic, is_right
+from registration.learned.train_confidence import are_right, fit_logistic
 
 GOOD = {
     "log_support": np.log1p(150.0), "support_share": 0.3, "vote_share": 0.8, "overlap": 0.5,
@@ -39,17 +39,28 @@ def test_surfaces_count_in_the_ranking(name, worse):
 
 def test_shipped_models_say_what_they_were_fitted_on():
     shipped = json.loads(confidence.FILE.read_text())
-    assert shipped["fitted_on"]["pairs"] >= 400
-    assert len(shipped["rank"]["mean"]) == len(confidence.INPUTS)
-    assert len(shipped["confidence"]["mean"]) == len(confidence.RIVAL_INPUTS)
+    assert shipped["fitted_on"]["answers"] >= 400
+    for model, inputs in (("rank", confidence.INPUTS), ("confidence", confidence.RIVAL_INPUTS)):
+        assert tuple(curve["input"] for curve in shipped[model]["curves"]) == inputs
+
+
+@pytest.mark.parametrize("name", confidence.RIVAL_INPUTS)
+def test_more_evidence_never_moves_the_probability_the_wrong_way(name):
+    sign = -1.0 if name in confidence.AGAINST else 1.0
+    for base in (GOOD, BAD):
+        rows = np.tile(confidence.evidence_row(base, confidence.RIVAL_INPUTS), (200, 1))
+        rows[:, confidence.RIVAL_INPUTS.index(name)] = np.linspace(-1, 12, 200)
+        stated = np.array([confidence.probability(row) for row in rows])
+        assert (sign * np.diff(stated) >= -1e-12).all()
 
 
 def test_fitted_probabilities_are_calibrated():
-    """Labels drawn from a known logistic model: stated and true shares agree in every fifth."""
+    """Labels drawn from a known monotone model: stated and true shares agree in every fifth."""
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(20_000, 7))
-    truth = 1 / (1 + np.exp(-(1.5 * rows[:, 0] - rows[:, 3] + 0.5)))
-    model = fit_logistic(rows, rng.uniform(size=20_000) < truth, np.ones(20_000))
+    truth = 1 / (1 + np.exp(-(1.5 * np.tanh(rows[:, 0]) - rows[:, 5] + 0.5)))
+    right = rng.uniform(size=20_000) < truth
+    model = fit_logistic(rows, right, np.ones(20_000), confidence.RIVAL_INPUTS)
     confidence.use({"confidence": model, "rank": model})
     try:
         stated = np.array([confidence.probability(row) for row in rows[:4000]])
@@ -63,8 +74,6 @@ def test_right_means_both_limits():
     still = Rigid3.identity()
     near = Rigid3(np.eye(3), np.array([0.29, 0, 0]))
     far = Rigid3(np.eye(3), np.array([0.31, 0, 0]))
-    assert is_right(near, still, 0.05)
-    assert not is_right(far, still, 0.05)
     c, s = np.cos(np.radians(16)), np.sin(np.radians(16))
     turned = Rigid3(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.zeros(3))
-    assert not is_right(turned, still, 0.05)
+    assert are_right([near, far, turned], still, 0.05).tolist() == [True, False, False]

@@ -8,6 +8,7 @@ from fragment_world import VOXEL, fragment, poses, room
 from scipy.spatial.transform import Rotation
 
 from corr.geometry.rigid import Rigid3, rotation_angle
+from registration.api import align
 from registration.cloud import PointCloud
 from registration.degeneracy import degeneracies
 from registration.features.fpfh import mirrored, multi_scale_fpfh
@@ -53,6 +54,24 @@ def test_fragments_are_aligned_and_the_answer_carries_its_evidence(clouds, prepa
     assert scores == sorted(scores, reverse=True)
     assert answer.covariance.shape == (6, 6)
     assert (np.linalg.eigvalsh(answer.covariance) > 0).all()
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0, 0.0), (12.0, -9.0, 4.0), (1000.0, 2000.0, 50.0)])
+def test_errors_agree_with_the_covariance_wherever_the_origin_lies(clouds, offset):
+    """The covariance is that of the overlap's centre: read about another point it is far off."""
+    away = Rigid3(np.eye(3), np.array(offset))
+    source, target = clouds[0], clouds[1].moved(away)
+    chi2 = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        noisy = [replace(c, xyz=c.xyz + rng.normal(0, 0.005, c.xyz.shape)) for c in (source, target)]
+        answer = align(*noisy, voxel=VOXEL).registration
+        error = away @ clouds[2] @ answer.target_from_source.inverse()  # of the target's frame
+        about = answer.covariance_about
+        shift = error.apply(about) - about
+        v = np.concatenate([Rotation.from_matrix(error.R).as_rotvec(), shift])
+        chi2.append(v @ np.linalg.solve(answer.covariance, v) / 6)
+    assert 0.01 < np.mean(chi2) < 2.0  # neighbours err together, so it is conservative here
 
 
 def test_swapped_clouds_give_the_inverse(prepared, clouds):
