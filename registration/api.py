@@ -124,14 +124,15 @@ def align(
     voxel, parameters = chosen_voxel(comparable, target, voxel)
     log.info("%s", parameters)
     scaled = perf_counter()
-    prepared_target = registrar.prepare(near_target, voxel)
     if scale == "estimate":
+        prepared_target = registrar.prepare(near_target, voxel)
         found = register_any_scale(near_source, prepared_target, registrar, voxel, first, seed)
         prepared_source, local = found.prepared, of_source_itself(found)
         residual = match_residuals(prepared_source, prepared_target, found.registration)
         steps = {"sizes": perf_counter() - scaled}
     else:
         prepared_source = registrar.prepare(near_source, voxel)
+        prepared_target = registrar.prepare(near_target, voxel)
         steps = {"prepare": perf_counter() - scaled}
         local = registrar.register(prepared_source, prepared_target, seed=seed)
         steps |= local.seconds

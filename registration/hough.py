@@ -118,7 +118,8 @@ class HoughRegistrar(Registrar):
         from registration.evidence import MATCH_BOUND, Checked, distinct, evidence_of, scores, sized
 
         if not candidates:
-            return Registration(None, 0.0, False, _no_hypothesis(len(pairs)))
+            none = np.zeros(len(pairs), bool)
+            return Registration(None, 0.0, False, _no_hypothesis(len(pairs)), inlier=none)
 
         def judged(R, t, scale: float, share: float, sample: int) -> Checked:
             moving, matched = sized(source, pairs, scale)

@@ -287,7 +287,7 @@ def test_unfit_scales_are_refused():
         ({"min_probability": 1.5}, "min_probability must be 0 to 1"),
         ({"radii": [1.0]}, "radii must be 2 voxels or more"),
         ({"cliques": 0}, "cliques must be 1 or more"),
-        ({"descriptor": "shot"}, "descriptor must be one of fpfh, learned, got shot"),
+        ({"descriptor": "shot"}, "descriptor must be one of auto, fpfh, learned, given, got shot"),
         ({"peak_scores": "max"}, "peak_scores must be one of mass, learned, got max"),
     ],
 )
