@@ -50,6 +50,11 @@ def probability(row: Float[np.ndarray, " d"]) -> float:
     return float(1 / (1 + np.exp(-logit)))
 
 
+def right_share() -> float:
+    """Share of right answers among those that the probability was fitted on."""
+    return float(_models()["fitted_on"]["right_share"])
+
+
 def _logit(rows: np.ndarray, model: dict) -> np.ndarray:
     """A sum of one curve per input, rising or falling as the input speaks for or against."""
     total = np.full(len(rows), model["bias"])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -82,6 +83,14 @@ class HoughRegistrar(Registrar):
         return self._judged(best, source, target)
 
     def _register_sides(self, source, target, seed: int) -> Registration:
+        voted = self.voted(source, target, seed=seed)
+        start = perf_counter()
+        answer = self._checked(source, target, voted.pairs, voted.candidates)
+        seconds = {**voted.seconds, "check": perf_counter() - start}
+        return replace(answer, matches=voted.rows, seconds=seconds)
+
+    def voted(self, source, target, *, seed: int = 0) -> "Voted":
+        """Match and vote: what the answer is chosen from."""
         from registration.evidence import pairing_of
         from registration.matching import alike, match_features
         from registration.voting.hypotheses import VoteSettings, hypothesise
@@ -106,13 +115,8 @@ class HoughRegistrar(Registrar):
             learned=self.peak_scores == "learned", scale_range=self.scale_range,
         )  # fmt: skip
         candidates = hypothesise(pairs, settings)[:CHECKED]
-        voted = perf_counter()
-        answer = self._checked(source, target, pairs, candidates)
-        return replace(
-            answer, matches=rows,
-            seconds={"match": matched - start, "vote": voted - matched,
-                     "check": perf_counter() - voted},
-        )  # fmt: skip
+        seconds = {"match": matched - start, "vote": perf_counter() - matched}
+        return Voted(rows, pairs, candidates, seconds)
 
     def _checked(self, source, target, pairs, candidates) -> Registration:
         from registration.evidence import MATCH_BOUND, Checked, distinct, evidence_of, scores, sized
@@ -191,6 +195,23 @@ class HoughRegistrar(Registrar):
             covariance_about=None if u is None else u.centre + target.centre,
             degeneracies=tuple(replace(d, through=d.through + target.centre) for d in free),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Voted:
+    """Matches and the motions that they vote for.
+
+    Args:
+        rows: m x 2, indices of matched key-points.
+        pairs: The key-points themselves, a `Pairing`.
+        candidates: Motions, most support first.
+        seconds: By step.
+    """
+
+    rows: np.ndarray
+    pairs: Any
+    candidates: list
+    seconds: dict[str, float]
 
 
 def _drawn(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from registration.cloud import PointCloud
+from registration.confidence import right_share
 from registration.evaluation.predictions import Prediction
 from registration.pose_graph import Closure, Edge
 from registration.pose_graph_beliefs import believed
 from registration.pose_graph_loops import Drift
 
 OVERLAP_VOXELS = 1.5
-CALIBRATED_SHARE = 0.7  # of right answers among the pairs that registrars are calibrated on
 EM_ROUNDS = 30
 
 
@@ -85,7 +85,7 @@ def adjusted(predictions: Sequence[Prediction]) -> list[Prediction]:
     """
     far = [p for p in predictions if abs(p.source - p.target) != 1]
     odds = np.array([p.probability / max(1.0 - p.probability, 1e-6) for p in far])
-    share, usual = 0.5, CALIBRATED_SHARE / (1.0 - CALIBRATED_SHARE)
+    share, usual = 0.5, right_share() / (1.0 - right_share())
     posterior = odds
     for _ in range(EM_ROUNDS if far else 0):
         scaled = odds * share / (1.0 - share) / usual

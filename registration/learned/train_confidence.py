@@ -1,7 +1,7 @@
 """Fit the ranking of hypotheses and the probability of answers on simulated scans.
 
 `python -m registration.learned.train_confidence scans=/tmp/scans` after `make_scans`; writes
-`weights/confidence.json` with the counts it was fitted on.
+`weights/confidence.json` with the counts it was fitted on, and the evidence beside the scans.
 """
 
 import json
@@ -21,18 +21,17 @@ from corr.geometry.rigid import Rigid3
 from corr.store import write_atomic
 from registration import confidence
 from registration.datasets.benchmark import FragmentPair
-from registration.evidence import evidence_of, pairing_of
-from registration.hough import CHECKED, HoughRegistrar
+from registration.evidence import evidence_of
+from registration.hough import HoughRegistrar
 from registration.learned.key_value import parse_key_values
 from registration.learned.scans import load_fragments
-from registration.matching import match_features
 from registration.recall import PoseLimit, pose_errors, right_a
-from registration.voting.hypotheses import VoteSettings, hypothesise
 
 VOXEL = 0.05  # m
 RIGHT_DEGREES, RIGHT_VOXELS = 15.0, 6.0
 RIDGE = 3e-4  # on the steps of the curves
 QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.98)  # of an input's values where its curve may bend
+FAR_WEIGHT = 0.4  # of a pair without overlap: of the pairs that people align, one in ten
 PER_ROOM = 24  # overlapping pairs taken of one room
 APART = 0.25  # pairs without overlap, for each pair with
 
@@ -104,15 +103,15 @@ def room_pairs(path: Path, registrar: HoughRegistrar, rng: np.random.Generator, 
     near = near[:PER_ROOM]
     for i, j in near + far[: int(APART * len(near))]:
         true = parts[j].world_from_fragment.inverse() @ parts[i].world_from_fragment
-        yield ready[i], ready[j], true
+        weight = 1.0 if overlaps[i, j] > 0.1 else FAR_WEIGHT
+        yield ready[i], ready[j], true, weight
 
 
 def candidate_rows(source, target, true: Rigid3, registrar: HoughRegistrar):
     """Evidence of every candidate of a pair and whether it is right."""
-    m = match_features(source.features, target.features, per_point=registrar.candidates)
-    pairs = pairing_of(source.keys, target.keys, np.stack([m.source, m.target], 1))
-    found = hypothesise(pairs, VoteSettings(VOXEL))[:CHECKED]
-    rows = [evidence_of(source, target, pairs, c.R, c.t, c.share, 600) for c in found]
+    voted = registrar.voted(source, target, seed=0)
+    found = voted.candidates
+    rows = [evidence_of(source, target, voted.pairs, c.R, c.t, c.share, 600) for c in found]
     motions = [Rigid3(c.R, c.t + target.centre - c.R @ source.centre) for c in found]
     right = are_right(motions, true, VOXEL).tolist() if motions else []
     return [confidence.evidence_row(r, confidence.INPUTS) for r in rows], right
@@ -145,19 +144,20 @@ def collect(task: RoomTask) -> tuple[list[np.ndarray], list[bool], list[float]]:
     right: list[bool] = []
     weights: list[float] = []
     # Every other room is scanned from a place that nobody knows.
-    for source, target, true in room_pairs(task.path, registrar, rng, known=task.number % 2 == 0):
+    pairs = room_pairs(task.path, registrar, rng, known=task.number % 2 == 0)
+    for source, target, true, weight in pairs:
         if task.ranking is None:
             found, labels = candidate_rows(source, target, true, registrar)
             rows += found
             right += labels
-            weights += [1 / max(len(found), 1)] * len(found)
+            weights += [weight / max(len(found), 1)] * len(found)
             continue
         confidence.use({"rank": task.ranking, "confidence": UNDECIDED})
         answer = registrar.register(source, target)
         if answer.target_from_source is not None:
             rows.append(confidence.evidence_row(answer.evidence, confidence.RIVAL_INPUTS))
             right += are_right([answer.target_from_source], true, VOXEL).tolist()
-            weights.append(1.0)
+            weights.append(weight)
     return rows, right, weights
 
 
@@ -176,11 +176,17 @@ def main() -> None:
         rows, right, weights = _gathered(pool, tasks, "candidates")
         models = {"rank": fit_logistic(rows, right, weights, confidence.INPUTS)}
         tasks = [replace(task, ranking=models["rank"]) for task in tasks]
-        answers, correct, ones = _gathered(pool, tasks, "answers")
-    models["confidence"] = fit_logistic(answers, correct, ones, confidence.RIVAL_INPUTS)
+        answers, correct, share = _gathered(pool, tasks, "answers")
+    models["confidence"] = fit_logistic(answers, correct, share, confidence.RIVAL_INPUTS)
+    np.savez(
+        Path(given.scans) / "evidence.npz", candidates=rows, candidates_right=right,
+        candidates_weight=weights, answers=answers, answers_right=correct, answers_weight=share,
+    )  # fmt: skip
     models["fitted_on"] = {
         "rooms": len(paths), "candidates": len(rows), "answers": len(answers),
-        "right_answers": int(np.sum(correct)), "seed": given.seed, "voxel_m": VOXEL,
+        "right_answers": int(np.sum(correct)),
+        "right_share": float(np.average(correct, weights=share)),
+        "seed": given.seed, "voxel_m": VOXEL,
     }  # fmt: skip
     confidence.FILE.parent.mkdir(exist_ok=True)
     write_atomic(confidence.FILE, json.dumps(models, indent=1))

@@ -105,7 +105,7 @@ def test_covariance_and_degeneracies_move_with_the_target():
     origin = answer.target_from_source.t - TRUE.t
     assert np.linalg.norm(origin - offset) < 3
     np.testing.assert_array_equal(answer.covariance, np.eye(6) * 1e-6)
-    np.testing.assert_allclose(answer.covariance_about, origin + [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(answer.covariance_about, origin + np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(answer.degeneracies[0].through, origin)
 
 

@@ -92,7 +92,7 @@ def test_features_of_the_points_themselves_are_dropped_with_them(tmp_path):
         ({"features": np.zeros((4, 8))}, "its features must be 50 rows of numbers"),
         ({"features": np.zeros(50)}, "its features must be 50 rows"),
         ({"features": np.full((50, 2), np.nan)}, "none of its 50 features is finite"),
-        ({"features": np.ones((2, 2)), "keypoints": np.ones((2, 2))}, "its keypoints must be k x 3"),
+        ({"features": np.ones((2, 2)), "keypoints": np.ones((2, 2))}, "keypoints must be k x 3"),
         ({"noise": np.ones(3)}, "its noise must be 50 numbers"),
     ],
 )
@@ -120,7 +120,7 @@ def test_features_that_cannot_be_compared_are_refused(world):
 
 def test_noisy_matches_are_held_to_wider_bounds():
     source = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
-    target = source + [[0, 0, 0], [0.3, 0, 0], [0, 0.3, 0]]
+    target = source + np.array([[0, 0, 0], [0.3, 0, 0], [0, 0.3, 0]])
 
     def edges(noise):
         pairs = Pairing(source, target, noise=noise)

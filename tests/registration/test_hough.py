@@ -64,8 +64,10 @@ def test_errors_agree_with_the_covariance_wherever_the_origin_lies(clouds, offse
     chi2 = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        noisy = [replace(c, xyz=c.xyz + rng.normal(0, 0.005, c.xyz.shape)) for c in (source, target)]
-        answer = align(*noisy, voxel=VOXEL).registration
+        a, b = (
+            replace(c, xyz=c.xyz + rng.normal(0, 0.005, c.xyz.shape)) for c in (source, target)
+        )
+        answer = align(a, b, voxel=VOXEL).registration
         error = away @ clouds[2] @ answer.target_from_source.inverse()  # of the target's frame
         about = answer.covariance_about
         shift = error.apply(about) - about
@@ -230,6 +232,25 @@ def test_free_space_is_violated_by_what_hides_a_seen_surface():
     image = RangeImage.of(wall, np.zeros(3))
     places = np.array([[1.0, 0, 0], [3.0, 0, 0], [0, 5.0, 0]])  # before, behind, beside it
     assert image.in_front(places, 0.1).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("axis", [(0, 0, 1), (0, 0, -1), (1, 0, 0), (1, 1, 1), (0, 1, -1)])
+def test_no_direction_of_a_range_image_is_special(axis):
+    """A small patch is seen in so many directions, wherever the sensor looks."""
+    rng = np.random.default_rng(0)
+    towards = np.array(axis) / np.linalg.norm(axis)
+    patch = towards + 0.1 * rng.uniform(-1, 1, (4000, 3))
+    image = RangeImage.of(3 * patch / np.linalg.norm(patch, axis=1, keepdims=True), np.zeros(3))
+    assert image.in_front(patch, 0.5).all()
+    assert not image.in_front(-patch, 0.5).any()
+    assert not image.in_front(4 * patch, 0.5).any()
+    around = rng.normal(size=(100_000, 3))
+    around /= np.linalg.norm(around, axis=1, keepdims=True)
+    solid_angle = image.in_front(around, 0.5).mean() * 4 * np.pi
+    assert 0.05 < solid_angle < 0.12  # the patch of 0.05, and a cell of 1.5 degrees around it
+    twice = image.scaled(2.0)
+    assert twice.in_front(2 * patch, 0.5).all()
+    assert not twice.in_front(8 * patch, 0.5).any()
 
 
 def test_true_alignment_fits_better_than_a_shifted_one(clouds, prepared):
