@@ -15,7 +15,7 @@ from registration.datasets.threedmatch import read_3dmatch
 from registration.evaluation.plots import reliability_and_overlap
 from registration.evaluation.predictions import keep_setup, read_all
 from registration.evaluation.scores import Scores, score
-from registration.evaluation.tables import markdown
+from registration.evaluation.tables import keypoint_table, markdown
 from registration.evaluation.workers import PairTask, Setup, predict
 from registration.options_eval import EvalOptions, registrar_name
 from registration.recall import self_check
@@ -24,7 +24,39 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(options: EvalOptions) -> str:
-    """Run or continue an evaluation; returns the report that is printed.
+    """Run or continue an evaluation, or one per number of key-points; returns what is printed.
+
+    Raises:
+        UserError: The folder is no such benchmark, or `out` holds another run.
+    """
+    counts = options.counts()
+    if len(counts) == 1:
+        return _evaluate(options)[0]
+    parent, scores = out_folder(options), {}
+    for count in counts:
+        log.info("%d key-points", count)
+        part = dataclasses.replace(
+            options, keypoints=str(count), out=str(parent / f"keypoints_{count}")
+        )
+        text, scores[count] = _evaluate(part)
+    complete = {n: s for n, s in scores.items() if s is not None}
+    if len(complete) < len(scores):
+        return text.replace(str(part.out), str(parent))  # what other shards have to do
+    text = keypoint_table(complete)
+    write_atomic(parent / "report.md", text)
+    return f"{text}\nreport: {parent / 'report.md'}, and one per number beside it"
+
+
+def out_folder(options: EvalOptions) -> Path:
+    """`out`, or a folder named after what is evaluated."""
+    name = registrar_name(options.registrar)
+    return Path(
+        options.out or f"outputs/eval/{options.benchmark}_{name}_{options.orientation}"
+    ).resolve()
+
+
+def _evaluate(options: EvalOptions) -> tuple[str, Scores | None]:
+    """One run; no scores while other shards have pairs to predict.
 
     Writes `predictions*.jsonl`, and once every pair is there `metrics.json`, `report.md` and
     `plots.svg`.
@@ -33,12 +65,10 @@ def evaluate(options: EvalOptions) -> str:
         UserError: The folder is no such benchmark, or `out` holds another run.
     """
     name = registrar_name(options.registrar)
-    out = Path(
-        options.out or f"outputs/eval/{options.benchmark}_{name}_{options.orientation}"
-    ).resolve()
+    out = out_folder(options)
     benchmark = chosen_benchmark(options, out)
     setup = Setup(
-        with_keypoints(options.registrar, options.keypoints),
+        with_keypoints(options.registrar, options.counts()[0]),
         voxel=options.voxel or benchmark.voxel,
         orientation=options.orientation,
         move=True,
@@ -57,9 +87,9 @@ def evaluate(options: EvalOptions) -> str:
         return (
             f"shard {options.shard} is done; {absent} of {len(tasks)} pairs are still to be "
             f"predicted: run the other shards with out={out}"
-        )
+        ), None
     scores = score(benchmark, predictions)
-    return write_report(out, scores, registrar=name, orientation=options.orientation)
+    return write_report(out, scores, registrar=name, orientation=options.orientation), scores
 
 
 def chosen_benchmark(options: EvalOptions, out: Path) -> Benchmark:

@@ -20,7 +20,7 @@ class EvalOptions:
     data: str = "???"  # folder of the benchmark, official layout
     registrar: Registrar = field(default_factory=Open3DRansac)
     orientation: str = "sensor"  # sensor: stood at each fragment's origin | none: unknown
-    keypoints: int = 0  # points with a descriptor per fragment; 0 = as the registrar has it
+    keypoints: str = "0"  # described points per fragment; 5000:1000:250 = a run each; 0 = as it is
     refine: str = "none"  # none | icp: after the registrar
     every: int = 1  # only every n-th pair
     scenes: str = ""  # parts of their names, colons between: redkitchen:hotel1; empty = all
@@ -36,11 +36,18 @@ class EvalOptions:
         _one_of("refine", self.refine, REFINEMENTS)
         _at_least("every", self.every, 1)
         _at_least("workers", self.workers, 1)
-        _at_least("keypoints", self.keypoints, 0)
+        if not re.fullmatch(r"\d+(:\d+)*", self.keypoints):
+            raise ValueError(
+                f"keypoints must be a number, or numbers with colons between, got {self.keypoints}"
+            )
         _at_least("voxel", self.voxel, 0)
         part = re.fullmatch(r"(\d+)/(\d+)", self.shard)
         if not part or not 1 <= int(part[1]) <= int(part[2]):
             raise ValueError(f"shard must be i/n with 1 <= i <= n, got {self.shard}")
+
+    def counts(self) -> list[int]:
+        """The numbers of key-points that are asked for."""
+        return [int(n) for n in self.keypoints.split(":")]
 
 
 @dataclass

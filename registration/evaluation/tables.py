@@ -1,7 +1,7 @@
 """The scores as Markdown."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from registration.evaluation.published import ROWS
 from registration.evaluation.scores import SceneScores, Scores
@@ -55,6 +55,22 @@ def _recall_row(scene: SceneScores) -> list[str]:
     r = scene.recalls
     return [scene.scene, str(scene.pairs), str(scene.answered), percent(r.a_pairs),
             percent(r.b_pairs), percent(r.b_predator), percent(r.b_geotransformer)]  # fmt: skip
+
+
+def keypoint_table(runs: Mapping[int, Scores]) -> str:
+    """Runs with different numbers of key-points side by side."""
+    head = ["key-points", "pairs", "A", "B", "RE deg", "TE cm", "IR %", "FMR %", "s register"]
+    rows = []
+    for count, scores in runs.items():
+        t = scores.total
+        rows.append(
+            [str(count) if count else "all", str(t.pairs), percent(t.recalls.a_pairs),
+             percent(t.recalls.b_pairs), number(t.successes.rotation_mean_deg),
+             number(t.successes.translation_mean_cm), percent(t.inlier_ratio), percent(t.fmr),
+             number(t.seconds_register)]
+        )  # fmt: skip
+    title = next(iter(runs.values())).benchmark
+    return f"# {title}, by number of key-points\n\n{table(head, rows)}\n"
 
 
 def error_table(scores: Scores) -> str:

@@ -93,6 +93,18 @@ def test_shards_make_up_the_whole(world, whole, tmp_path):
     assert answers(out) == answers(whole)
 
 
+def test_numbers_of_keypoints_are_compared(world, tmp_path):
+    out = tmp_path / "counts"
+    first = evaluate(options(world, out, keypoints="400:60", shard="1/2"))
+    assert first.endswith(f"run the other shards with out={out}")
+    text = evaluate(options(world, out, keypoints="400:60", shard="2/2"))
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
+    assert rows[2:] == ["400", "60"]
+    assert (out / "report.md").read_text() in text
+    few, many = (read_all(out / f"keypoints_{n}").values() for n in (60, 400))
+    assert max(p.matches for p in few) <= 60 < max(p.matches for p in many)
+
+
 def test_cut_off_file_is_continued(world, whole, tmp_path):
     out = tmp_path / "cut"
     out.mkdir()
@@ -253,7 +265,7 @@ def test_plots_of_nothing_are_still_a_picture():
         ({"workers": 0}, "workers must be 1 or more, got 0"),
         ({"orientation": "up"}, "orientation must be one of sensor, none, got up"),
         ({"refine": "gicp"}, "refine must be one of none, icp, got gicp"),
-        ({"keypoints": -5}, "keypoints must be 0 or more"),
+        ({"keypoints": "-5"}, "keypoints must be a number"),
     ],
 )
 def test_option_out_of_range_is_refused(changes, message):
