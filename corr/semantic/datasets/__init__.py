@@ -1,0 +1,1 @@
+"""Key-point benchmarks in their official layouts, read into one set of values."""
