@@ -53,7 +53,7 @@ def read_pf_pascal(root: Path, *, split: str = "test") -> PairSet:
     require_photos(paths)
     sizes = {p: photo_size(p) for p in sorted(set(paths))}
     pairs = tuple(_pair(photos, table, k, row, sizes) for k, row in enumerate(rows, start=2))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if split == "trn":
         notes = (
             "about a third of the official training pairs is questionable (dhpf issue 3): compare "

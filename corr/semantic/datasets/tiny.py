@@ -108,7 +108,8 @@ def _pose(azimuth: float) -> str:
 
 def _write_pairs(root: Path, split: str, photos: list[dict[str, Any]]) -> int:
     """All ordered pairs of photos of different cows that share enough key-points."""
-    folder, names = root / "PairAnnotation" / split, []
+    folder = root / "PairAnnotation" / split
+    names: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
     for a, b in permutations(photos, 2):
         common = [i for i, xy in a["kps"].items() if xy and b["kps"][i]]

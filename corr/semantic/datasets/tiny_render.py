@@ -79,7 +79,7 @@ def make_cow(rng: np.random.Generator) -> Cow:
         where[ear] = [x - 0.06, ear_y + side * head * 0.5, z + head * 0.48]
         where[below] = [x, side * head * 0.8, z]
         parts.append(([x + head * 0.6, side * head * 0.6, z + 0.35 * head], [0.05] * 3, dark))
-        where[eye] = [x + head * 0.6 + 0.03, side * (head * 0.6 + 0.04), z + 0.35 * head]
+        where[eye] = [x + head * 0.6 + 0.045, side * (head * 0.6 + 0.015), z + 0.35 * head]
         parts.append(([tip + head * 0.5, side * head * 0.25, z], [0.04] * 3, dark))
         where[nostril] = [tip + head * 0.5 + 0.04, side * head * 0.25, z]
         parts.append(
@@ -175,7 +175,7 @@ def _visible(cow: Cow, view: View, eye: np.ndarray) -> tuple[np.ndarray, np.ndar
     depth, _ = _cast(cow, eye, cow.xyz - eye)
     inside = ((uv >= 1) & (uv <= [view.width - 1, view.height - 1])).all(1)
     # Key-points lie on or just under the surface: hidden means that something is clearly nearer.
-    slack = 0.15 / np.linalg.norm(cow.xyz - eye, axis=1)
+    slack = 0.07 / np.linalg.norm(cow.xyz - eye, axis=1)
     return uv, inside & (depth > 1 - slack)
 
 

@@ -1,4 +1,4 @@
-"""Two or three photos each in the layouts of PF-PASCAL, PF-WILLOW, AP-10K and a folder of one's own.
+"""Two or three photos each in the layouts of PF-PASCAL, PF-WILLOW, AP-10K and of one's own.
 
 The folders say what a test needs to know of the official ones; the photos are flat grey.
 """

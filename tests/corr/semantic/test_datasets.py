@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import layouts
 import numpy as np
@@ -306,7 +307,7 @@ def test_chosen_part_is_as_asked_and_nonsense_is_refused(tiny):
 
 
 def test_uneven_pair_is_refused():
-    side = Side("a", None, 10, 10, np.zeros((2, 2)))
+    side = Side("a", Path("a.jpg"), 10, 10, np.zeros((2, 2)))
     with pytest.raises(ValueError, match="1 ids, 2 source and 2 target points"):
         KeypointPair("k", "cow", side, side, ("0",))
 
