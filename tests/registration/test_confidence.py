@@ -60,7 +60,7 @@ def test_fitted_probabilities_are_calibrated():
     rows = rng.normal(size=(20_000, 7))
     truth = 1 / (1 + np.exp(-(1.5 * np.tanh(rows[:, 0]) - rows[:, 5] + 0.5)))
     right = rng.uniform(size=20_000) < truth
-    model = fit_logistic(rows, right, np.ones(20_000), confidence.RIVAL_INPUTS)
+    model = fit_logistic(rows, right, np.ones(20_000), confidence.RIVAL_INPUTS, 1e-3)
     confidence.use({"confidence": model, "rank": model})
     try:
         stated = np.array([confidence.probability(row) for row in rows[:4000]])
