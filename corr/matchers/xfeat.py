@@ -86,15 +86,7 @@ class XFeatStar(Matcher):
 
     @cached_property
     def _network(self) -> Any:
-        import torch
-        from kornia.feature import XFeat
-
-        state = torch.load(
-            find_weights("xfeat", self.weights), map_location="cpu", weights_only=True
-        )
-        network = XFeat()
-        network.net.load_state_dict(state)
-        return network.eval().requires_grad_(False).to(self._device)
+        return load_xfeat(self.weights).to(self._device)
 
     def match_pairs(
         self, images: Sequence[Image], pairs: Sequence[tuple[int, int]]
@@ -220,6 +212,21 @@ class XFeatStar(Matcher):
         offset = self._network._subpix_softmax2d(logits.view(-1, CELL, CELL))
         bias = torch.tensor(OFFSET_BIAS, dtype=torch.float64, device=offset.device)
         return OFFSET_GAIN * offset.to(torch.float64) + bias, sure
+
+
+def load_xfeat(path: str = "") -> Any:
+    """Kornia's network with the authors' weights, on the processor, ready to answer.
+
+    Raises:
+        UserError: The weights are nowhere, or are other weights.
+    """
+    import torch
+    from kornia.feature import XFeat
+
+    state = torch.load(find_weights("xfeat", path), map_location="cpu", weights_only=True)
+    network = XFeat()
+    network.net.load_state_dict(state)
+    return network.eval().requires_grad_(False)
 
 
 def _mutual_nearest(

@@ -177,7 +177,8 @@ def main() -> None:
     given = parse_key_values(FitOptions, sys.argv[1:])
     kept = Path(given.evidence or Path(given.scans) / "evidence.npz")
     if not given.evidence:
-        np.savez(kept, **gathered(given))
+        with kept.open("wb") as file:
+            np.savez(file, allow_pickle=False, **gathered(given))
     models = fitted(dict(np.load(kept)))
     confidence.FILE.parent.mkdir(exist_ok=True)
     write_atomic(confidence.FILE, json.dumps(models, indent=1))

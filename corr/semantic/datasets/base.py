@@ -162,6 +162,11 @@ class PairSet:
         return replace(self, pairs=pairs, official_pairs=0, name=f"{self.name}, source mirrored")
 
 
+def flipped_name(side: Side) -> str:
+    """The name of the photo's mirror image; that of a mirror image is the photo's own."""
+    return side.name.removesuffix("|mirror") if side.mirrored else f"{side.name}|mirror"
+
+
 def mirror_source(pair: KeypointPair, twins: Mapping[str, str]) -> KeypointPair:
     """The pair with a flipped source: u becomes width - u, and every id its twin's."""
     source, target = pair.source, pair.target
@@ -179,9 +184,7 @@ def mirror_source(pair: KeypointPair, twins: Mapping[str, str]) -> KeypointPair:
         key=f"{pair.key}|mirror",
         source=replace(
             source,
-            name=source.name.removesuffix("|mirror")
-            if source.mirrored
-            else f"{source.name}|mirror",
+            name=flipped_name(source),
             uv=mirror_uv[kept],
             box=box,
             all_ids=tuple(twins.get(i, i) for i in source.all_ids),

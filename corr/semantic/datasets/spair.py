@@ -93,8 +93,8 @@ def read_spair(root: Path, *, split: str = "test", size: str = "large") -> PairS
             f"{len(names)} pairs, the official {size} {split} split has {OFFICIAL[size, split]}"
         )
     return PairSet(
-        "SPair-71k", split, pairs, "box",
-        official_pairs=OFFICIAL[size, split] if size == "large" else 0,
+        "SPair-71k" if size == "large" else "SPair-71k small", split, pairs, "box",
+        official_pairs=OFFICIAL[size, split],
         twins=SPAIR_TWINS, groups=SPAIR_GROUPS, notes=tuple(notes),
     )  # fmt: skip
 

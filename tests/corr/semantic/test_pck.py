@@ -278,4 +278,4 @@ def test_left_taken_for_right_is_counted_as_such():
 def test_perfect_predictions_score_one_everywhere(tiny):
     errors = point_errors(tiny, {p.key: p.target.uv for p in tiny.pairs})
     for row in subset_scores(tiny, errors, (0.01,)):
-        assert row.averages[0] == Averages(1, 1, 1, 1), (row.group, row.level)
+        assert row.averages[0] == Averages(1.0, 1.0, 1.0, 1.0), (row.group, row.level)
