@@ -13,7 +13,7 @@ from registration.datasets.kitti import read_kitti
 from registration.datasets.redwood import read_icl_nuim
 from registration.datasets.threedmatch import read_3dmatch
 from registration.evaluation.plots import reliability_and_overlap
-from registration.evaluation.predictions import keep_setup, read_all
+from registration.evaluation.predictions import files_key, keep_setup, read_all
 from registration.evaluation.scores import Scores, score
 from registration.evaluation.tables import keypoint_table, markdown
 from registration.evaluation.workers import PairTask, Setup, predict
@@ -75,7 +75,7 @@ def _evaluate(options: EvalOptions) -> tuple[str, Scores | None]:
         refine=options.refine,
         seed=options.seed,
     )
-    keep_setup(out, _described(options, setup))
+    keep_setup(out, _described(options, setup, benchmark))
     tasks = pair_tasks(benchmark)
     part, parts = (int(v) for v in options.shard.split("/"))
     file = out / ("predictions.jsonl" if parts == 1 else f"predictions_{part}of{parts}.jsonl")
@@ -165,11 +165,13 @@ def shard(tasks: list[PairTask], part: int, parts: int) -> list[PairTask]:
     return tasks[len(tasks) * (part - 1) // parts : len(tasks) * part // parts]
 
 
-def _described(options: EvalOptions, setup: Setup) -> dict[str, Any]:
+def _described(options: EvalOptions, setup: Setup, benchmark: Benchmark) -> dict[str, Any]:
     """What decides the predictions, to recognise a folder by."""
     return {
         "benchmark": options.benchmark,
+        "files": {s.name: files_key(s.fragments.values()) for s in benchmark.scenes},
         "registrar": type(setup.registrar).__name__,
+        "registrar_version": type(setup.registrar).VERSION,
         "registrar_options": digest(setup.registrar),
         "orientation": setup.orientation,
         "voxel": setup.voxel,

@@ -10,7 +10,7 @@ import numpy as np
 from corr.errors import UserError
 from corr.store import digest
 from registration.cloud import PointCloud
-from registration.evaluation.predictions import Key, Prediction, keep_setup
+from registration.evaluation.predictions import Key, Prediction, files_key, keep_setup
 from registration.evaluation.workers import PairTask, Setup, predict
 from registration.files import READERS, read_cloud
 from registration.multiway_candidates import candidate_pairs
@@ -104,8 +104,9 @@ def _predictions(
         options.registrar, voxel, options.orientation, move=False, refine="none", seed=options.seed
     )
     described = {
-        "scans": digest([str(f) for f in files.values()]),
+        "scans": files_key(files.values()),
         "registrar": type(options.registrar).__name__,
+        "registrar_version": type(options.registrar).VERSION,
         "registrar_options": digest(options.registrar),
         "orientation": options.orientation,
         "voxel": voxel,

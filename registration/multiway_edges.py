@@ -10,6 +10,7 @@ from registration.cloud import PointCloud
 from registration.confidence import right_share
 from registration.evaluation.predictions import Prediction
 from registration.pose_graph import Closure, Edge
+from registration.pose_graph_average import LinkError
 from registration.pose_graph_beliefs import believed
 from registration.pose_graph_loops import Drift
 
@@ -36,6 +37,11 @@ class Rules:
     def drift(self) -> Drift:
         """How far chains may stray: a third of a triangle's closure per link."""
         return Drift(self.closure, Closure(self.rotation_rad / 3, self.translation / 3))
+
+    @property
+    def link_error(self) -> LinkError:
+        """Usual error of a right link: a third of a triangle's turn, a tenth of its shift."""
+        return LinkError(0.3 * self.rotation_rad, 0.1 * self.translation)
 
 
 def measured(

@@ -10,8 +10,11 @@ from registration.cloud import PointCloud
 from registration.multiway_edges import Rules, accepted
 from registration.multiway_refine import Surfaces, added, all_refined
 from registration.pose_graph import Edge, groups, residual, spanning_tree
+from registration.pose_graph_average import averaged
 from registration.pose_graph_loops import agreeing
 from registration.pose_graph_optimise import Pruning, optimised
+
+OVERLAP_SHARE = 2 / 3  # of the overlap that a link needs to be believed; once it is borne out
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,7 @@ def solve(
             parts = _solve_group(group, inside, centres, rules, pruning)
             solved += [_densified(p, centres, rules, pruning, surfaces) for p in parts]
     solved.sort(key=lambda s: (-len(s[0]), min(s[0])))
+    solved = [(_averaged(poses, edges, centres, rules), used) for poses, used in solved]
     if not solved:
         return Solution({}, [], {n: reasons.get(n, "alone") for n in clouds})
     poses, used = solved[0]
@@ -91,6 +95,19 @@ def _solve_group(
             part, [e for e in agree if e.source in set(part)], centres, rules, pruning
         )
     return solved
+
+
+def _averaged(
+    poses: Mapping[int, Rigid3],
+    edges: Sequence[Edge],
+    centres: Mapping[int, np.ndarray],
+    rules: Rules,
+) -> dict[int, Rigid3]:
+    """The robust mean of all links that the poses bear out, also of those between few points."""
+    least = OVERLAP_SHARE * rules.min_overlap
+    inside = [e for e in edges if {e.source, e.target} <= poses.keys() and e.overlap >= least]
+    agree = [e for e in inside if rules.closure.holds(residual(e, poses, centres[e.source]))]
+    return averaged(poses, agree, centres, rules.link_error)
 
 
 def _densified(

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from registration.cloud import PointCloud
 from registration.result import Registration
@@ -15,6 +15,8 @@ class Registrar(ABC):
     A cloud is prepared once (voxels, normals, descriptors) and then aligned with many others. What
     `prepare` returns is the registrar's own business; it can be pickled.
     """
+
+    VERSION: ClassVar[int] = 1  # counted up when the same options answer differently
 
     @abstractmethod
     def prepare(self, cloud: PointCloud, voxel: float) -> Any:
