@@ -13,6 +13,7 @@ INPUTS = (
     "log_support", "support_share", "vote_share", "overlap", "contradicted", "violations",
 )  # fmt: skip
 RIVAL_INPUTS = (*INPUTS, "margin")
+TIE_SLOPE = 2.0
 AGAINST = ("contradicted", "violations")  # more of these speaks against an answer
 
 
@@ -48,6 +49,14 @@ def probability(row: Float[np.ndarray, " d"]) -> float:
     """Probability that the best hypothesis, by `RIVAL_INPUTS`, is right."""
     logit = float(_logit(row[None], _models()["confidence"])[0])
     return float(1 / (1 + np.exp(-logit)))
+
+
+def share_among(scores: Float[np.ndarray, " k"]) -> float:
+    """Most that the first of distinct hypotheses can be believed beside its rivals.
+
+    Scores are log-odds of each by itself; a lead counts twice, as rivals are no independent draws.
+    """
+    return float(1 / np.exp(TIE_SLOPE * (scores - scores[0])).sum())
 
 
 def right_share() -> float:

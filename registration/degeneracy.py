@@ -1,25 +1,50 @@
 """Motions that the overlap leaves free: along a plane, about a cylinder."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
+from scipy.special import erf
 
 from registration.refine import Uncertainty
 from registration.result import Degeneracy
 
 WEAK = 0.01  # share of the mean information below which a motion counts as free
 TURNS = 0.3  # share of a motion, at the overlap's arm, from which on it counts as a turn
+NORMAL_NOISE = 0.05  # rad, of estimated normals
 CORRELATED = 25.0  # points that share one error: neighbours on a surface are not independent
 
 
 def covariance(u: Uncertainty) -> Float[np.ndarray, "6 6"]:
     """Covariance of (rotation about `u.centre` in rad, translation of it), target frame's axes.
 
-    Neighbouring points err together, so the information is divided by `CORRELATED`.
+    Neighbouring points err together, so the information is divided by `CORRELATED`. What the noise
+    of the normals feigns is no information: a motion without any has the overlap's own size.
     """
+    scale, values, vectors = _modes(u)
+    return scale @ (vectors * _variance(u, values)) @ vectors.T @ scale
+
+
+def _modes(u: Uncertainty) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotations measured at the arm; information a point, and its directions."""
     scale = np.diag([1 / u.arm] * 3 + [1.0] * 3)
-    information = scale @ u.information @ scale / max(u.rmse, 1e-300) ** 2 / CORRELATED
-    floor = 1e-9 * np.trace(information) / 6
-    return scale @ np.linalg.inv(information + floor * np.eye(6)) @ scale
+    values, vectors = np.linalg.eigh(scale @ u.information @ scale / u.pairs)
+    return scale, values, vectors
+
+
+def _variance(u: Uncertainty, information: np.ndarray) -> np.ndarray:
+    """Of motions with so much information a point; squared unit of the points."""
+    known = np.maximum(information - NORMAL_NOISE**2, 1e-12)
+    return np.minimum(CORRELATED * u.noise**2 / (u.pairs * known), u.arm**2)
+
+
+def chance_within(free: Sequence[Degeneracy], *, turn: float, slide: float) -> float:
+    """Probability that no free motion is off by more than `turn` (rad) or `slide` (their unit)."""
+    chance = 1.0
+    for d in free:
+        limit = slide if d.kind == "sliding" else turn
+        chance *= float(erf(limit / (np.sqrt(2) * d.sigma)))
+    return chance
 
 
 def degeneracies(u: Uncertainty) -> tuple[Degeneracy, ...]:
@@ -29,8 +54,7 @@ def degeneracies(u: Uncertainty) -> tuple[Degeneracy, ...]:
     of about the same (little) information mix arbitrarily, so their space is split anew: what
     turns least are slides, the others turns about an axis.
     """
-    scale = np.diag([1 / u.arm] * 3 + [1.0] * 3)
-    values, vectors = np.linalg.eigh(scale @ u.information @ scale / u.pairs)
+    _, values, vectors = _modes(u)
     free = values < WEAK
     if not free.any():
         return ()
@@ -40,8 +64,8 @@ def degeneracies(u: Uncertainty) -> tuple[Degeneracy, ...]:
     found = []
     for motion in motions:
         turn, slide = motion[:3], motion[3:]
-        information = max(float(motion @ vectors @ (values * (vectors.T @ motion))), 1e-9)
-        sigma = float(np.sqrt(CORRELATED / information / u.pairs) * u.rmse)
+        information = motion @ vectors @ (values * (vectors.T @ motion))
+        sigma = float(np.sqrt(_variance(u, information)))
         size = float(np.linalg.norm(turn))
         if size < TURNS:
             direction = slide / np.linalg.norm(slide)

@@ -1,5 +1,6 @@
 """Registration by voting: matches, compatible triangles, a Hough space, checked peaks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -8,15 +9,17 @@ import numpy as np
 
 from corr.geometry.rigid import Rigid3
 from registration.cloud import PointCloud
-from registration.confidence import RIVAL_INPUTS, evidence_row, probability
+from registration.confidence import RIVAL_INPUTS, evidence_row, probability, share_among
 from registration.registrar import Registrar
-from registration.result import Hypothesis, Registration
+from registration.result import Degeneracy, Hypothesis, Registration
 
 CHECKED = 24  # hypotheses that are held against the clouds
 REFINED = 3  # of them, refined and checked again on more points
 DESCRIPTORS = ("auto", "fpfh", "learned", "given")
 PEAK_SCORES = ("mass", "learned")
 LARGEST_SCALE = 4.0
+RIGHT_TURN, RIGHT_VOXELS = np.radians(15.0), 6.0  # what the probability is about
+NEAR_TIE = 0.5  # log-odds
 VOTES = ("triangles", "pairs", "points")
 
 
@@ -164,7 +167,7 @@ class HoughRegistrar(Registrar):
 
     def _judged(self, answer: Registration, source, target) -> Registration:
         """The answer in the clouds' own frames, with its probability and what it leaves open."""
-        from registration.degeneracy import covariance, degeneracies
+        from registration.degeneracy import chance_within, covariance, degeneracies
         from registration.evidence import NEAR
         from registration.refine import uncertainty
 
@@ -172,10 +175,12 @@ class HoughRegistrar(Registrar):
             return answer
         local = answer.target_from_source
         p = probability(evidence_row(answer.evidence, RIVAL_INPUTS))
+        p = min(p, share_among(np.array([h.score for h in answer.hypotheses])))
         moving = source.surface if answer.scale == 1.0 else source.surface.scaled(answer.scale)
         u = uncertainty(moving, target.surface, local.R, local.t, near=NEAR * target.voxel)
-        accepted = p >= self.min_probability
         free = () if u is None else degeneracies(u)
+        p *= chance_within(free, turn=RIGHT_TURN, slide=RIGHT_VOXELS * target.voxel)
+        accepted = p >= self.min_probability
 
         def restored(h: Hypothesis) -> Hypothesis:
             m = h.target_from_source
@@ -189,7 +194,7 @@ class HoughRegistrar(Registrar):
             hypotheses=hypotheses,
             probability=p,
             accepted=accepted,
-            reason="" if accepted else _doubt(answer, self.min_probability),
+            reason="" if accepted else _doubt(answer, self.min_probability, free, target.voxel),
             rmse=float("nan") if u is None else u.rmse,
             covariance=None if u is None else covariance(u),
             covariance_about=None if u is None else u.centre + target.centre,
@@ -237,10 +242,16 @@ def _no_hypothesis(matches: int) -> str:
     )
 
 
-def _doubt(answer: Registration, wanted: float) -> str:
+def _doubt(answer: Registration, wanted: float, free: Sequence[Degeneracy], voxel: float) -> str:
     best = answer.hypotheses[0]
-    return (
-        f"below {wanted:g}: {best.inliers} of {len(answer.matches)} matches "
-        f"agree, overlap {100 * best.overlap:.0f} %; scans that share more, known sensor positions "
-        "or a smaller voxel may help"
+    says = (
+        f"below {wanted:g}: {best.inliers} of {len(answer.matches)} matches agree, "
+        f"overlap {100 * best.overlap:.0f} %"
     )
+    limit = {"sliding": RIGHT_VOXELS * voxel}
+    loose = sorted({d.kind for d in free if d.sigma > limit.get(d.kind, RIGHT_TURN)})
+    if loose:
+        return f"{says}; {' and '.join(loose)} is left open: give scans that share more surfaces"
+    if answer.evidence["margin"] < NEAR_TIE and len(answer.hypotheses) > 1:
+        return f"{says}; another answer fits as well: give scans that share what tells them apart"
+    return f"{says}; scans that share more, known sensor positions or a smaller voxel may help"

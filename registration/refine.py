@@ -10,6 +10,7 @@ from registration.verify import Surface
 
 REACH = 1.5  # voxels within which points pair up
 ITERATIONS = 20
+FINEST = 1 / 30  # of the reach: no surface is known better, however well two copies of it fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class Uncertainty:
     centre: Float[np.ndarray, " 3"]  # of the overlap, target frame
     arm: float  # root mean square distance of the overlap from its centre
     rmse: float  # of the point-to-plane distances
+    noise: float  # the same, but no less than what voxels can tell
     pairs: int
 
 
@@ -103,5 +105,7 @@ def uncertainty(
     centre = points.mean(0)
     rows = np.hstack([np.cross(points - centre, normals), normals])
     residual = np.einsum("ni,ni->n", points - target.xyz[index[hit]], normals)
+    rmse = float(np.sqrt((residual**2).mean()))
     arm = float(np.sqrt(((points - centre) ** 2).sum(1).mean()))
-    return Uncertainty(rows.T @ rows, centre, arm, float(np.sqrt((residual**2).mean())), len(hit))
+    noise = max(rmse, FINEST * near)
+    return Uncertainty(rows.T @ rows, centre, arm, rmse, noise, len(hit))
