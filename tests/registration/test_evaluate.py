@@ -1,6 +1,7 @@
 """`registration eval`: same answers by any route, resumed after a kill, refusals in one line."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from registration.evaluation.plots import reliability_and_overlap
 from registration.evaluation.predictions import (
     Prediction,
     from_line,
+    keep_setup,
     read_all,
     read_predictions,
     to_line,
@@ -149,6 +151,31 @@ def test_other_options_need_another_folder(world, whole):
     changed.registrar.iterations = 30_000
     with pytest.raises(UserError, match="registrar_options"):
         evaluate(changed)
+
+
+def test_changed_fragment_needs_another_folder(tmp_path):
+    write_scene(tmp_path, SCENES[0], tmp_path / "benchmarks" / "3DMatch" / SCENES[0], count=2)
+    out = tmp_path / "out"
+    evaluate(options(tmp_path, out))
+    fragment = next(tmp_path.rglob("*_1.ply"))
+    stat = fragment.stat()
+    os.utime(fragment, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    with pytest.raises(UserError, match="of before: the benchmark's files have changed since; "):
+        evaluate(options(tmp_path, out))
+
+
+def test_newer_registrar_needs_another_folder(world, whole, monkeypatch):
+    monkeypatch.setattr(Open3DRansac, "VERSION", 2)
+    with pytest.raises(UserError, match="made with registrar_version=1, not 2"):
+        evaluate(options(world, whole))
+
+
+def test_other_part_of_the_same_benchmark_continues(tmp_path):
+    keep_setup(tmp_path, {"seed": 0, "files": {"kitchen": "a"}})
+    (tmp_path / "predictions.jsonl").touch()
+    keep_setup(tmp_path, {"seed": 0, "files": {"hotel": "b"}})
+    with pytest.raises(UserError, match="files have changed since"):
+        keep_setup(tmp_path, {"seed": 0, "files": {"kitchen": "c"}})
 
 
 # Frames

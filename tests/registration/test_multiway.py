@@ -238,6 +238,21 @@ def test_scans_of_nothing_in_common_say_so(tmp_path):
         multiway(options)
 
 
+def test_rescanned_file_of_the_same_name_needs_another_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(2):
+        write_cloud(tmp_path / f"{k}.ply", rng.normal(size=(300, 3)))
+    options = MultiwayOptions(
+        str(tmp_path), Open3DRansac(iterations=100), voxel=0.3, out=str(tmp_path / "out")
+    )
+    with pytest.raises(UserError, match="no two scans"):
+        multiway(options)
+    write_cloud(tmp_path / "1.ply", rng.normal(size=(300, 3)))
+    with pytest.raises(UserError, match="of before: the scans have changed since; choose") as error:
+        multiway(options)
+    assert "\n" not in str(error.value)
+
+
 def test_thinned_keeps_one_point_per_voxel():
     cloud = PointCloud(np.array([[0.1, 0, 0], [0.2, 0, 0], [1.1, 0, 0]]))
     assert len(thinned(cloud, 1.0)) == 2
