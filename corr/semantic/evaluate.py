@@ -1,0 +1,131 @@
+"""`corr eval`: features to disk, predictions to a file, then every score from that file."""
+
+import dataclasses
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from corr.errors import UserError
+from corr.folders import make_folder
+from corr.options import EvalOptions, choice_name, extractors, transfers
+from corr.semantic.datasets.base import PairSet
+from corr.semantic.datasets.read import read_pairs
+from corr.semantic.evaluation.page import write_page
+from corr.semantic.evaluation.predict import predict
+from corr.semantic.evaluation.predictions import Prediction, keep_setup
+from corr.semantic.evaluation.scores import Scores, score
+from corr.semantic.evaluation.tables import markdown
+from corr.semantic.features.cache import FeatureCache, described
+from corr.semantic.pck_check import self_check
+from corr.semantic.pose_alignment import flipped_side
+from corr.store import write_atomic
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(options: EvalOptions) -> str:
+    """Run or continue an evaluation; returns the report that is printed.
+
+    Writes `predictions.jsonl`, `metrics.json`, `report.md` and `report.html`.
+
+    Raises:
+        UserError: The folder is no such benchmark, or `out` holds another run.
+    """
+    self_check()
+    pairs = chosen_pairs(options)
+    features = choice_name(options.features, extractors())
+    transfer = choice_name(options.transfer, transfers())
+    out = Path(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}").resolve()
+    make_folder(out)
+    keep_setup(out, _setup(options))
+    cache = FeatureCache(Path(options.cache).expanduser(), options.features, options.memory_mb)
+    predictions = _predictions(pairs, cache, options, out / "predictions.jsonl")
+    scores = score(pairs, predictions, options.extent)
+    mirrored = None
+    if options.mirrored:
+        flipped = pairs.mirrored()
+        if not flipped.pairs:
+            raise UserError("mirrored=true has no effect: no key-point's twin is known")
+        again = _predictions(flipped, cache, options, out / "predictions_mirrored.jsonl")
+        mirrored = score(flipped, again, options.extent)
+    on_disk = f"{len(pairs.photos)} photos, features of {cache.size_mb(pairs.photos):.1f} MB"
+    setup = f"features={features}, transfer={transfer}; {_options_text(options)}; {on_disk}"
+    text = write_report(out, scores, setup=setup, mirrored=mirrored)
+    if not options.worst:
+        return f"{text}\nreport: {out / 'report.md'}"
+    page = out / "report.html"
+    write_page(page, pairs, predictions, scores, setup=setup, worst=options.worst)
+    return f"{text}\nreport: {page}"
+
+
+def chosen_pairs(options: EvalOptions) -> PairSet:
+    """Read the benchmark and take the part that is asked for.
+
+    Raises:
+        UserError: The folder does not fit, or no pair is left.
+    """
+    try:
+        pairs = read_pairs(
+            options.benchmark, Path(options.data).expanduser(), split=options.split,
+            size=options.size, subset=options.subset, extent=options.extent,
+        ).chosen(categories=options.categories, every=options.every)  # fmt: skip
+        for pair in pairs.pairs:
+            pair.target.extent_px(options.extent or pairs.extent)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    log.info("%s %s: %d pairs of %d photos", pairs.name, pairs.split, len(pairs.pairs),
+             len(pairs.photos))  # fmt: skip
+    return pairs
+
+
+def _predictions(
+    pairs: PairSet, cache: FeatureCache, options: EvalOptions, file: Path
+) -> dict[str, Prediction]:
+    """Answers of all pairs; features that are missing are computed first."""
+    photos = pairs.photos
+    pose = options.align == "pose"
+    if pose:
+        flipped = (flipped_side(p.source) for p in pairs.pairs)
+        photos = {**photos, **{side.name: side for side in flipped}}
+    cache.fill(photos.values())
+    return predict(pairs, cache, options.transfer, file, pose=pose)
+
+
+def _setup(options: EvalOptions) -> dict[str, Any]:
+    """What decides the predictions, to recognise a folder by."""
+    transfer = {"class": type(options.transfer).__name__, **dataclasses.asdict(options.transfer)}
+    return {
+        "benchmark": options.benchmark, "split": options.split, "size": options.size,
+        "subset": options.subset, "data": str(Path(options.data).expanduser().resolve()),
+        "features": described(options.features), "transfer": transfer, "align": options.align,
+    }  # fmt: skip
+
+
+def _options_text(options: EvalOptions) -> str:
+    values = {f"features.{k}": v for k, v in described(options.features).items()
+              if k not in ("class", "version", "weights")}  # fmt: skip
+    values["align"] = options.align
+    values |= {f"transfer.{k}": v for k, v in dataclasses.asdict(options.transfer).items()}
+    return ", ".join(f"{k}={v}" for k, v in values.items())
+
+
+def write_report(out: Path, scores: Scores, *, setup: str, mirrored: Scores | None = None) -> str:
+    """Write `metrics.json` and `report.md`; returns the text to print."""
+    text = markdown(scores, setup=setup, mirrored=mirrored)
+    numbers = {"setup": setup, **dataclasses.asdict(scores)}
+    if mirrored is not None:
+        numbers["mirrored"] = dataclasses.asdict(mirrored)
+    write_atomic(out / "metrics.json", json.dumps(_nulls(numbers), indent=1, allow_nan=False))
+    write_atomic(out / "report.md", text)
+    return text
+
+
+def _nulls(value: Any) -> Any:
+    """Unknown numbers as null."""
+    if isinstance(value, dict):
+        return {k: _nulls(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nulls(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Evaluation of semantic matching: predict and store, then score from the files."""

@@ -1,0 +1,122 @@
+"""What was predicted, one line of JSON per pair; an interrupted file is continued."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from corr.errors import UserError
+from corr.store import write_atomic
+
+SETUP_FILE = "setup.json"
+_AT_ONCE = 100  # lines between writes; a kill costs at most so many pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One pair's answer: places in the target and the evidence for each."""
+
+    key: str
+    uv: Float[np.ndarray, "n 2"]  # original pixels; NaN = no answer
+    confidence: Float[np.ndarray, " n"]
+    similarity: Float[np.ndarray, " n"]
+    margin: Float[np.ndarray, " n"]
+    round_trip_px: Float[np.ndarray, " n"]
+
+
+_LISTS = ("confidence", "similarity", "margin", "round_trip_px")
+
+
+def to_line(prediction: Prediction) -> str:
+    """One line of JSON; NaN becomes null. Thousandths of a pixel are kept."""
+    values: dict[str, Any] = {"key": prediction.key}
+    for name in ("uv", *_LISTS):
+        array = np.round(getattr(prediction, name), 3 if name == "uv" else 5)
+        plain = array.astype(object)
+        plain[~np.isfinite(array)] = None
+        values[name] = plain.tolist()
+    return json.dumps(values, allow_nan=False)
+
+
+def from_line(line: str) -> Prediction:
+    """The reverse of `to_line`.
+
+    Raises:
+        ValueError: The line is cut off or is something else.
+    """
+    values = json.loads(line)
+    try:
+        uv = np.array(values["uv"], dtype=np.float64).reshape(-1, 2)
+        lists = [np.array(values[n], dtype=np.float64).reshape(-1) for n in _LISTS]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a prediction: {error}") from None
+    if any(len(a) != len(uv) for a in lists):
+        raise ValueError("not a prediction: lists of different lengths")
+    return Prediction(values["key"], uv, *lists)
+
+
+def read_predictions(path: Path) -> dict[str, Prediction]:
+    """All complete lines by pair; a cut-off last line (a kill while writing) is dropped.
+
+    Raises:
+        UserError: Another line is damaged.
+    """
+    found: dict[str, Prediction] = {}
+    lines = path.read_text().splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            prediction = from_line(line)
+        except ValueError:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}:{number} is damaged; delete the line or the file") from None
+        found[prediction.key] = prediction
+    return found
+
+
+def store(
+    path: Path, done: Iterable[Prediction], new: Iterable[Prediction]
+) -> Iterator[Prediction]:
+    """Rewrite the file with its complete lines, then add the new ones as they come."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, "".join(to_line(p) + "\n" for p in done))
+    with path.open("a") as file:
+        try:
+            for number, prediction in enumerate(new, start=1):
+                file.write(to_line(prediction) + "\n")
+                if number % _AT_ONCE == 0:
+                    _onto_disk(file)
+                yield prediction
+        finally:
+            _onto_disk(file)
+
+
+def _onto_disk(file: IO[str]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def keep_setup(folder: Path, setup: dict[str, Any]) -> None:
+    """Note what the predictions in a folder are made with.
+
+    Raises:
+        UserError: It holds predictions made with something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SETUP_FILE
+    setup = json.loads(json.dumps(setup))
+    if path.is_file() and any(folder.glob("predictions*.jsonl")):
+        before = json.loads(path.read_text())
+        changed = sorted(k for k in {*before, *setup} if before.get(k) != setup.get(k))
+        if changed:
+            key = changed[0]
+            raise UserError(
+                f"{folder} holds predictions made with {key}={before.get(key)}, not "
+                f"{setup.get(key)}; choose another out= or delete the folder"
+            )
+    write_atomic(path, json.dumps(setup, indent=1))

@@ -1,0 +1,1 @@
+"""Dense descriptors: a photo in, a grid of unit vectors with exact places out."""

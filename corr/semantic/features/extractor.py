@@ -1,0 +1,107 @@
+"""The contract of features, and the frame that all networks share: resize, never squash, pad."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from corr.semantic.features.grid import FeatureGrid, unit
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a photo lies in a network's input.
+
+    The photo's whole extent is resized to `columns` x `rows` network pixels (its sides keep their
+    ratio up to the rounding to whole pixels, which the exact scales below account for) and padded
+    with `lead` pixels at the left and top and as many as are needed at the right and bottom.
+    """
+
+    width: int
+    height: int
+    columns: int
+    rows: int
+    lead: int
+
+    def grid(self, maps: Float[np.ndarray, "d h w"], *, stride: int, centre: float) -> FeatureGrid:
+        """A network's map as a grid; cells centred outside of the photo are left out.
+
+        Args:
+            maps: Descriptors by cell.
+            stride: Network pixels from cell to cell.
+            centre: Network pixels from the padded input's corner to the first cell's centre.
+        """
+        scale = np.array([self.columns / self.width, self.rows / self.height])
+        first = np.array([centre - self.lead] * 2, dtype=np.float64)
+        size = np.array([self.columns, self.rows])
+        skip = np.maximum(0, np.ceil(-first / stride)).astype(int)
+        last = np.ceil((size - first) / stride).astype(int) - 1
+        last = np.minimum(last, [maps.shape[2] - 1, maps.shape[1] - 1])
+        inner = maps[:, skip[1] : last[1] + 1, skip[0] : last[0] + 1]
+        return FeatureGrid(
+            unit(np.ascontiguousarray(inner.transpose(1, 2, 0))),
+            (first + skip * stride) / scale,
+            stride / scale,
+            self.width,
+            self.height,
+        )
+
+
+@dataclass
+class Extractor(ABC):
+    """Describes photos one by one; the same photo gives the same grid."""
+
+    @abstractmethod
+    def extract(self, rgb: UInt8[np.ndarray, "h w 3"]) -> FeatureGrid:
+        """Descriptors of a photo, any size and ratio of sides."""
+
+
+def fit(
+    rgb: UInt8[np.ndarray, "h w 3"],
+    *,
+    long_side: int,
+    multiple: int,
+    lead: int = 0,
+    trail: int = 0,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> tuple["torch.Tensor", Frame]:
+    """A photo as a network's input, 1 x 3 x H x W, normalised, padding zero after it.
+
+    Args:
+        rgb: The photo.
+        long_side: Network pixels that its longer side gets.
+        multiple: What height and width must be multiples of.
+        lead: Padding at the left and top, network pixels.
+        trail: Least padding at the right and bottom, network pixels.
+        mean: Of each channel, 0..1.
+        std: Of each channel, 0..1.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    height, width = rgb.shape[:2]
+    scale = long_side / max(height, width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    pixels = torch.tensor(rgb).permute(2, 0, 1)[None].float() / 255
+    pixels = F.interpolate(
+        pixels, (rows, columns), mode="bilinear", align_corners=False, antialias=scale < 1
+    )
+    pixels = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    bottom, right = (-(lead + n + trail) % multiple + trail for n in (rows, columns))
+    padded = F.pad(pixels, (lead, right, lead, bottom))
+    return padded, Frame(width, height, columns, rows, lead)
+
+
+def device_of(name: str) -> "torch.device":
+    """`auto` is the first GPU if there is one, else the processor."""
+    import torch
+
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
