@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ VOTES = ("triangles", "pairs", "points")
 @dataclass
 class HoughRegistrar(Registrar):
     """Deep Hough Voting without its old stack; see `voting/` for the steps."""
+
+    VERSION: ClassVar[int] = 2  # of what the same options answer; stored predictions note it
 
     radii: list[float] = field(default_factory=lambda: [4.0, 8.0, 13.0])  # voxels, descriptors
     descriptor: str = "auto"  # fpfh | learned | given (the files') | auto: given, else fpfh
@@ -248,8 +250,8 @@ def _doubt(answer: Registration, wanted: float, free: Sequence[Degeneracy], voxe
         f"below {wanted:g}: {best.inliers} of {len(answer.matches)} matches agree, "
         f"overlap {100 * best.overlap:.0f} %"
     )
-    limit = {"sliding": RIGHT_VOXELS * voxel}
-    loose = sorted({d.kind for d in free if d.sigma > limit.get(d.kind, RIGHT_TURN)})
+    limit: dict[str, float] = {"sliding": RIGHT_VOXELS * voxel}
+    loose = sorted({d.kind for d in free if d.sigma > limit.get(d.kind, float(RIGHT_TURN))})
     if loose:
         return f"{says}; {' and '.join(loose)} is left open: give scans that share more surfaces"
     if answer.evidence["margin"] < NEAR_TIE and len(answer.hypotheses) > 1:

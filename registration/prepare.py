@@ -54,10 +54,10 @@ class Prepared:
 
     @cached_property
     def gicp(self) -> Any:
-        """The cloud and its search tree as small_gicp wants them."""
+        """The cloud, in voxels, and its search tree as small_gicp wants them."""
         import small_gicp
 
-        cloud = small_gicp.PointCloud(self.surface.xyz)
+        cloud = small_gicp.PointCloud(self.surface.xyz / self.voxel)
         tree = small_gicp.KdTree(cloud, num_threads=1)
         small_gicp.estimate_normals_covariances(cloud, tree, num_neighbors=20, num_threads=1)
         return cloud, tree

@@ -10,6 +10,8 @@ from registration.verify import Surface
 
 REACH = 1.5  # voxels within which points pair up
 ITERATIONS = 20
+STILL_RAD, STILL_VOXELS = np.radians(0.02), 0.004  # steps so small end it
+FEWEST = 30  # pairs that a scale is estimated from
 FINEST = 1 / 30  # of the reach: no surface is known better, however well two copies of it fit
 
 
@@ -31,25 +33,28 @@ def gicp(
     """Generalised ICP from a start; the start comes back where it would be left far behind.
 
     Source: Segal et al., RSS 2009, in small_gicp's implementation, one thread: the same bits on
-    any machine load.
+    any machine load; in voxels, so that no unit is special.
     """
     import small_gicp
 
     start = np.eye(4)
-    start[:3, :3], start[:3, 3] = R, t
+    start[:3, :3], start[:3, 3] = R, t / target.voxel
     cloud, tree = target.gicp
     found = small_gicp.align(
         cloud, source.gicp[0], tree, start,
         registration_type="GICP",
-        max_correspondence_distance=REACH * target.voxel,
+        max_correspondence_distance=REACH,
         max_iterations=ITERATIONS,
+        rotation_epsilon=STILL_RAD,
+        translation_epsilon=STILL_VOXELS,
         num_threads=1,
     ).T_target_source  # fmt: skip
-    moved = source.surface.xyz @ (found[:3, :3] - R).T + found[:3, 3] - t
+    t_found = target.voxel * found[:3, 3]
+    moved = source.surface.xyz @ (found[:3, :3] - R).T + t_found - t
     if not np.isfinite(found).all() or np.linalg.norm(moved, axis=1).mean() > 4 * target.voxel:
         return R, t
     U, _, Vt = np.linalg.svd(found[:3, :3])
-    return U @ Vt, found[:3, 3]
+    return U @ Vt, t_found
 
 
 def similarity_icp(
@@ -63,12 +68,12 @@ def similarity_icp(
     """
     from scipy.spatial.transform import Rotation
 
-    scale = 1.0
+    scale, source_xyz, target_xyz, t = 1.0, source.xyz / voxel, target.xyz / voxel, t / voxel
     for _ in range(ITERATIONS):
-        moved = scale * (source.xyz @ R.T) + t
-        distance, index = target.tree.query(moved, distance_upper_bound=REACH * voxel)
+        moved = scale * (source_xyz @ R.T) + t
+        distance, index = target.tree.query(voxel * moved, distance_upper_bound=REACH * voxel)
         hit = np.flatnonzero(np.isfinite(distance))
-        if len(hit) < 30:
+        if len(hit) < FEWEST:
             break
         points, normals = moved[hit], target.normals[index[hit]]
         centre = points.mean(0)
@@ -76,7 +81,7 @@ def similarity_icp(
         rows = np.hstack(
             [np.cross(arms, normals), normals, np.einsum("ni,ni->n", arms, normals)[:, None]]
         )
-        error = np.einsum("ni,ni->n", target.xyz[index[hit]] - points, normals)
+        error = np.einsum("ni,ni->n", target_xyz[index[hit]] - points, normals)
         weight = (1 - (distance[hit] / (REACH * voxel)) ** 2) ** 2
         normal_matrix = rows.T @ (weight[:, None] * rows)
         damped = normal_matrix + 1e-6 * np.diag(np.diag(normal_matrix)) + 1e-12 * np.eye(7)
@@ -86,9 +91,9 @@ def similarity_icp(
             break
         R, scale = turn @ R, grow * scale
         t = grow * (turn @ (t - centre)) + centre + step[3:6]
-        if np.abs(step).max() < 1e-7 * voxel:
+        if np.abs(step).max() < 1e-7:
             break
-    return R, t, scale
+    return R, voxel * t, scale
 
 
 def uncertainty(

@@ -76,6 +76,18 @@ def test_errors_agree_with_the_covariance_wherever_the_origin_lies(clouds, offse
     assert 0.01 < np.mean(chi2) < 2.0  # neighbours err together, so it is conservative here
 
 
+def test_no_unit_is_special(clouds):
+    """Millimetres, kilometres and beyond: the same rotation, the shift in the unit."""
+    found = []
+    for unit in (1.0, 1e-6, 1e3, 1e9):
+        a, b = (c.moved(Rigid3.identity(), unit) for c in clouds[:2])
+        answer = align(a, b, voxel=unit * VOXEL).registration
+        found.append((answer.target_from_source, unit))
+    for motion, unit in found[1:]:
+        np.testing.assert_allclose(motion.R, found[0][0].R, atol=1e-6)
+        np.testing.assert_allclose(motion.t / unit, found[0][0].t, atol=1e-6)
+
+
 def test_swapped_clouds_give_the_inverse(prepared, clouds):
     answer = HoughRegistrar().register(prepared[1], prepared[0])
     turn, shift = errors(answer.target_from_source, clouds[2].inverse())
