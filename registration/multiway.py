@@ -81,19 +81,20 @@ def scan_files(folder: Path) -> dict[int, Path]:
 
 
 def voxel_of(files: Mapping[int, Path]) -> float:
-    """Working resolution from the scans' own spacing (median over up to five of them)."""
-    from scipy.spatial import cKDTree
+    """Working resolution from the scans' own spacing (median over up to five of them).
+
+    Raises:
+        UserError: All points of a scan lie in one place.
+    """
+    from registration.scale import spacing
 
     chosen = list(files.values())[:: max(1, len(files) // 5)]
-    spacings = []
-    for file in chosen:
-        xyz = read_cloud(file).xyz
-        distance, _ = cKDTree(xyz).query(xyz[:: max(1, len(xyz) // 2000)], k=2)
-        spacings.append(float(np.median(distance[:, 1])))
-    voxel = SPACING_PER_VOXEL * float(np.median(spacings))
-    if not voxel > 0:
-        raise UserError("the scans hold the same point many times; set voxel= to the resolution")
-    log.info("voxel %.4g (%.4g between neighbouring points)", voxel, voxel / SPACING_PER_VOXEL)
+    try:
+        typical = float(np.median([spacing(read_cloud(file)) for file in chosen]))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    voxel = SPACING_PER_VOXEL * typical
+    log.info("voxel %.4g (%.4g between neighbouring points)", voxel, typical)
     return voxel
 
 

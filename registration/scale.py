@@ -9,6 +9,9 @@ from registration.cloud import PointCloud
 
 SPACINGS = 2.0  # a voxel is at least this many point spacings
 MOST_VOXELS = 6000  # occupied ones per cloud: bounds time and memory
+SAMPLE = 3000  # points whose spacing is looked at
+NEIGHBOURS = (4, 64)  # a scan may hold every point several times
+ENOUGH = 0.1  # share of the sample with a distinct one among those
 GROWTH = 1.05  # of the voxel at the least, until few enough are occupied
 
 
@@ -46,7 +49,7 @@ def choose_voxel(source: PointCloud, target: PointCloud, voxel: float = 0.0) -> 
     Raises:
         ValueError: A cloud has no extent, or the given voxel is as large as a cloud.
     """
-    spacing = max(_spacing(source), _spacing(target))
+    gap = max(spacing(source), spacing(target))
     size = min(extent(source), extent(target))
     if voxel > 0:
         if voxel > size / 4:
@@ -54,14 +57,14 @@ def choose_voxel(source: PointCloud, target: PointCloud, voxel: float = 0.0) -> 
                 f"voxel must be well below the clouds' extent ({size:.4g}), got {voxel:.4g}; "
                 f"it is in the data's own unit"
             )
-        return Scale(voxel, spacing, size, _most(source, target, voxel), given=True)
-    chosen = SPACINGS * spacing
+        return Scale(voxel, gap, size, _most(source, target, voxel), given=True)
+    chosen = SPACINGS * gap
     # One point per fine voxel counts coarser voxels nearly as well, in a fraction of the time.
     thin = [_representatives(c.xyz, chosen) for c in (source, target)]
     while (occupied := max(len(_representatives(xyz, chosen)) for xyz in thin)) > MOST_VOXELS:
         # On a surface the count falls with the square of the voxel; stay a little below the aim.
         chosen *= max(GROWTH, 0.97 * np.sqrt(occupied / MOST_VOXELS))
-    return Scale(float(chosen), spacing, size, occupied)
+    return Scale(float(chosen), gap, size, occupied)
 
 
 def _most(source: PointCloud, target: PointCloud, voxel: float) -> int:
@@ -78,16 +81,26 @@ def _representatives(xyz: np.ndarray, voxel: float) -> np.ndarray:
     return xyz[np.unique(key, return_index=True)[1]]
 
 
-def _spacing(cloud: PointCloud) -> float:
-    """Median distance of a few thousand points to their nearest distinct neighbour."""
-    step = max(1, len(cloud) // 3000)
+def spacing(cloud: PointCloud) -> float:
+    """Median distance of a few thousand points to their nearest distinct neighbour, cloud's unit.
+
+    Raises:
+        ValueError: There is no other place than one.
+    """
     tree = cKDTree(cloud.xyz, balanced_tree=False, compact_nodes=False)
-    distance, _ = tree.query(cloud.xyz[::step], k=min(4, len(cloud)))
-    positive = np.where(distance > 0, distance, np.inf).min(1)
-    positive = positive[np.isfinite(positive)]
-    if not len(positive):
+    some = cloud.xyz[:: max(1, len(cloud) // SAMPLE)]
+    for k in NEIGHBOURS:
+        distance, _ = tree.query(some, k=range(1, min(k, len(cloud)) + 1))
+        nearest = np.where(distance > 0, distance, np.inf).min(1)
+        nearest = nearest[np.isfinite(nearest)]
+        if len(nearest) > ENOUGH * len(some):
+            return float(np.median(nearest))
+    # Nearly every place is taken many times; sorting all points is slow, but then they are few.
+    distinct = np.unique(cloud.xyz, axis=0)
+    if len(distinct) < 2:
         raise ValueError(f"{cloud.name}: all points lie in one place; there is nothing to align")
-    return float(np.median(positive))
+    distance, _ = cKDTree(distinct).query(distinct[:: max(1, len(distinct) // SAMPLE)], k=2)
+    return float(np.median(distance[:, 1]))
 
 
 def extent(cloud: PointCloud) -> float:

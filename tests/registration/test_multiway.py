@@ -238,6 +238,17 @@ def test_scans_of_nothing_in_common_say_so(tmp_path):
         multiway(options)
 
 
+def test_repeated_points_do_not_change_the_resolution(tmp_path):
+    xyz = np.random.default_rng(3).normal(size=(301, 3))
+    write_cloud(tmp_path / "a1.ply", xyz)
+    write_cloud(tmp_path / "b1.ply", np.repeat(xyz, 5, axis=0))
+    once, often = (voxel_of({0: tmp_path / f"{n}1.ply"}) for n in "ab")
+    assert often == pytest.approx(once)
+    write_cloud(tmp_path / "c1.ply", np.ones((50, 3)))
+    with pytest.raises(UserError, match=r"c1.ply: all points lie in one place"):
+        voxel_of({0: tmp_path / "c1.ply"})
+
+
 def test_rescanned_file_of_the_same_name_needs_another_folder(tmp_path):
     rng = np.random.default_rng(0)
     for k in range(2):
