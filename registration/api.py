@@ -77,8 +77,8 @@ def register(
         sensor_source: Where the scanner stood, in the source's frame: a position or "origin";
             None = unknown. Normals that face the scanner match far better.
         sensor_target: The same for the target.
-        scale: fixed (both have one unit) | estimate (the source's unit is unknown: sizes from a
-            quarter to four times the target's extent are tried).
+        scale: fixed (both have one unit) | estimate (the source's unit is unknown: sizes of
+            0.27 to 3.7 times the target's extent are tried).
         seed: Of everything random; the same seed gives the same answer.
 
     Raises:

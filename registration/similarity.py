@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from corr.geometry.rigid import Rigid3
 from registration.cloud import PointCloud
+from registration.confidence import RIVAL_INPUTS, evidence_row, probability, share_among
 from registration.registrar import Registrar
 from registration.result import Registration
 from registration.scale import extent
@@ -18,6 +19,7 @@ STEP = 1.3  # between two sizes whose descriptors are compared
 STEPS = 5  # to either side of equal extents: 0.27 to 3.7 times
 REACH = 1.16  # a size votes for those to this factor beside it; a little over half a step
 LAST_REACH = 1.05
+OTHER_SIZE = 0.1  # difference of the logarithms from which on two answers are not the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ def equal_extents(source: PointCloud, target: PointCloud) -> float:
 def register_any_scale(
     source: PointCloud,
     prepared_target: Any,
-    registrar: Registrar,
+    registrar: Any,
     voxel: float,
     first: float,
     seed: int,
@@ -78,7 +80,8 @@ def register_any_scale(
              factors[-1])  # fmt: skip
     narrow = _reaching(registrar, LAST_REACH)
     last = _at(source, prepared_target, narrow, voxel, exact, seed)
-    return max((last, best), key=_score)
+    best = max((last, best), key=_score)
+    return _beside_other_sizes(best, found, registrar.min_probability)
 
 
 def _reaching(registrar: Any, scale_range: float) -> Registrar:
@@ -88,6 +91,41 @@ def _reaching(registrar: Any, scale_range: float) -> Registrar:
 def _at(source: PointCloud, target: Any, registrar: Registrar, voxel, factor, seed) -> Sized:
     prepared = registrar.prepare(source.moved(Rigid3.identity(), factor), voxel)
     return Sized(factor, prepared, registrar.register(prepared, target, seed=seed))
+
+
+def _beside_other_sizes(best: Sized, found: list[Sized], least: float) -> Sized:
+    """The answer with the best ones of clearly other sizes among its rivals.
+
+    Its probability is no more than it would be if these had been seen beside it at once.
+    """
+    mine = best.factor * best.registration.scale
+    rivals = [
+        replace(f.registration.hypotheses[0], scale=f.factor * f.registration.scale / best.factor)
+        for f in found
+        if f.registration.hypotheses
+        and abs(np.log(f.factor * f.registration.scale / mine)) > OTHER_SIZE
+    ]
+    r = best.registration
+    if not rivals or not r.hypotheses:
+        return best
+    first, *others = r.hypotheses
+    ranked = [first, *sorted([*others, *rivals], key=lambda h: -h.score)]
+    margin = float(np.clip(first.score - ranked[1].score, 0, 10))
+    evidence = {**r.evidence, "margin": margin}
+    p = min(
+        r.probability,
+        probability(evidence_row(evidence, RIVAL_INPUTS)),
+        share_among(np.array([h.score for h in ranked])),
+    )
+    reason = r.reason
+    if p < least <= r.probability:
+        other = ranked[1].scale * best.factor
+        reason = f"below {least:g}: sizes {mine:.3g} and {other:.3g} fit alike"
+    judged = replace(
+        r, hypotheses=tuple(ranked), evidence=evidence, margin=float(1 - np.exp(-margin)),
+        probability=p, accepted=p >= least, reason=reason,
+    )  # fmt: skip
+    return replace(best, registration=judged)
 
 
 def _score(found: Sized) -> float:

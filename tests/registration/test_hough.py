@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from corr.geometry.rigid import Rigid3, rotation_angle
 from registration.api import align
 from registration.cloud import PointCloud
+from registration.confidence import share_among
 from registration.degeneracy import degeneracies
 from registration.features.fpfh import mirrored, multi_scale_fpfh
 from registration.hough import HoughRegistrar
@@ -74,6 +75,68 @@ def test_errors_agree_with_the_covariance_wherever_the_origin_lies(clouds, offse
         v = np.concatenate([Rotation.from_matrix(error.R).as_rotvec(), shift])
         chi2.append(v @ np.linalg.solve(answer.covariance, v) / 6)
     assert 0.01 < np.mean(chi2) < 2.0  # neighbours err together, so it is conservative here
+
+
+def noisy_pair(draw):
+    """Two samplings of one shape with noise, the second moved; and the motion."""
+    rng = np.random.default_rng(0)
+    motion = Rigid3(Rotation.from_rotvec([0.4, -0.9, 0.7]).as_matrix(), np.array([0.5, 1, -2]))
+    first, second = (xyz + rng.normal(0, 0.004, xyz.shape) for xyz in (draw(rng), draw(rng)))
+    return first, motion.apply(second), motion
+
+
+def ball(rng):
+    xyz = rng.normal(size=(8000, 3))
+    return xyz / np.linalg.norm(xyz, axis=1)[:, None]
+
+
+def sheet(rng):
+    return np.c_[rng.uniform(-1, 1, (8000, 2)), np.zeros(8000)]
+
+
+def corridor(rng):
+    """A floor and two walls, four times as long as wide."""
+    along, across = rng.uniform(-4, 4, 12000), rng.uniform(-1, 1, 12000)
+    side = rng.integers(0, 3, 12000)
+    y = np.where(side == 0, across, np.where(side == 1, -1.0, 1.0))
+    return np.c_[along, y, np.where(side == 0, 0.0, across + 1)]
+
+
+def three_faces(rng):
+    """A cube's corner, which looks the same after a third of a turn."""
+    xyz = rng.uniform(0, 1, (9000, 3))
+    xyz[np.arange(9000), rng.integers(0, 3, 9000)] = 0
+    return xyz
+
+
+@pytest.mark.parametrize(
+    ("draw", "kinds"),
+    [
+        (ball, {"turning"}),
+        (sheet, {"sliding", "turning"}),
+        (corridor, {"sliding"}),
+    ],
+)
+def test_what_the_overlap_leaves_open_lowers_the_probability(draw, kinds):
+    source, target, _ = noisy_pair(draw)
+    answer = align(PointCloud(source), PointCloud(target)).registration
+    assert not answer.accepted
+    assert answer.probability < 0.45
+    if answer.degeneracies:
+        assert kinds <= {d.kind for d in answer.degeneracies}
+        assert max(d.sigma for d in answer.degeneracies) > 0.5  # the size of the shape
+        assert "left open" in answer.reason
+        widest = np.sqrt(np.linalg.eigvalsh(answer.covariance)[-1])
+        assert widest > 0.3
+
+
+def test_answers_that_fit_alike_share_the_probability():
+    source, target, _ = noisy_pair(three_faces)
+    answer = align(PointCloud(source), PointCloud(target)).registration
+    assert len(answer.hypotheses) > 1
+    assert answer.probability < 0.75
+    scores = np.array([h.score for h in answer.hypotheses])
+    assert answer.probability <= share_among(scores) + 1e-12
 
 
 def test_no_unit_is_special(clouds):

@@ -42,6 +42,38 @@ def test_a_scan_without_units_is_brought_to_the_targets(clouds, factor):
     )
 
 
+def test_scans_that_do_not_belong_together_are_not_accepted_at_any_size(clouds):
+    rng = np.random.default_rng(0)
+    blob = rng.normal(size=(4000, 3))
+    blob /= np.linalg.norm(blob, axis=1)[:, None]
+    blob *= 1 + 0.3 * np.sin(4 * blob[:, :1]) * np.cos(3 * blob[:, 1:2])
+    answer = align(PointCloud(blob), clouds[1], voxel=VOXEL, scale="estimate").registration
+    assert not answer.accepted
+    assert answer.probability < 0.3
+    assert answer.reason
+
+
+def test_answers_of_other_sizes_are_rivals():
+    """Two sizes that fit alike: neither can be more than an even bet."""
+    from registration.result import Hypothesis, Registration
+    from registration.similarity import Sized, _beside_other_sizes
+
+    evidence = {"log_support": 6.0, "support_share": 0.5, "vote_share": 0.8, "overlap": 0.6,
+                "contradicted": 0.01, "violations": 0.0, "margin": 8.0}  # fmt: skip
+    sure = Registration(
+        Rigid3.identity(), 0.99, True, "", evidence=evidence, margin=1.0,
+        hypotheses=(Hypothesis(Rigid3.identity(), 0.8, 300, 0.6, 0.0, 4.0),),
+    )  # fmt: skip
+    near, far = Sized(1.02, None, sure), Sized(2.0, None, sure)
+    best = Sized(1.0, None, sure)
+    assert _beside_other_sizes(best, [near], 0.5).registration is sure
+    judged = _beside_other_sizes(best, [near, far], 0.6).registration
+    assert judged.probability <= 0.5
+    assert not judged.accepted
+    assert judged.reason == "below 0.6: sizes 1 and 2 fit alike"
+    assert judged.hypotheses[1].scale == 2.0
+
+
 def test_a_fixed_scale_stays_exactly_one(clouds):
     assert registration.register(*clouds[:2], voxel=VOXEL).scale == 1.0
 
