@@ -82,12 +82,12 @@ def object_cells(
     uv: Float[np.ndarray, "cells 2"] = grid.centres()
     if flip:
         uv = np.array([[side.width, 0.0]]) + uv * [-1, 1]
-    inside: np.ndarray = np.ones(len(uv), dtype=bool)
+    inside = np.ones(len(uv), dtype=bool)
     if side.mask is not None:
         with PilImage.open(side.mask) as file:
             mask = np.asarray(file.convert("L")) > 0
         at = np.clip(np.floor(uv).astype(int), 0, [mask.shape[1] - 1, mask.shape[0] - 1])
         inside = mask[at[:, 1], at[:, 0]]
     elif side.box is not None:
-        inside = ((uv >= side.box[:2]) & (uv <= side.box[2:])).all(1)
+        inside = np.all((uv >= side.box[:2]) & (uv <= side.box[2:]), axis=1)
     return inside if inside.any() else np.ones(len(uv), dtype=bool)

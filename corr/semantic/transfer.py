@@ -173,7 +173,7 @@ def _window(
     around = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1).T
     middle = np.stack(np.divmod(best, shape[1]), -1)
     cells = middle[:, None] + around
-    inside = ((cells >= 0) & (cells < np.array(shape))).all(-1)
+    inside = np.all((cells >= 0) & (cells < np.array(shape)), axis=-1)
     return np.clip(cells, 0, np.array(shape) - 1), inside
 
 

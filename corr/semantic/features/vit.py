@@ -216,13 +216,13 @@ class VisionTransformer(nn.Module):
         layer %= self.shape.depth
         for block in self.blocks[:layer]:
             tokens = block(tokens, turn)
-        block: Any = self.blocks[layer]
+        last: Any = self.blocks[layer]
         if facet == "token":
-            tokens = block(tokens, turn)
+            tokens = last(tokens, turn)
             tokens = self.norm(tokens) if norm else tokens
         else:
             which = FACETS.index(facet) - 1
-            tokens = block.attn.facets(block.norm1(tokens))[which].transpose(1, 2).flatten(2)
+            tokens = last.attn.facets(last.norm1(tokens))[which].transpose(1, 2).flatten(2)
         patches = tokens[:, 1 + self.shape.registers :]
         return patches.transpose(1, 2).unflatten(2, (rows, columns))
 
