@@ -11,7 +11,6 @@ from registration.result import Degeneracy
 
 WEAK = 0.01  # share of the mean information below which a motion counts as free
 TURNS = 0.3  # share of a motion, at the overlap's arm, from which on it counts as a turn
-NORMAL_NOISE = 0.05  # rad, of estimated normals
 CORRELATED = 25.0  # points that share one error: neighbours on a surface are not independent
 
 
@@ -34,7 +33,7 @@ def _modes(u: Uncertainty) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _variance(u: Uncertainty, information: np.ndarray) -> np.ndarray:
     """Of motions with so much information a point; squared unit of the points."""
-    known = np.maximum(information - NORMAL_NOISE**2, 1e-12)
+    known = np.maximum(information - u.normal_noise**2, 1e-12)
     return np.minimum(CORRELATED * u.noise**2 / (u.pairs * known), u.arm**2)
 
 

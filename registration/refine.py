@@ -12,6 +12,7 @@ REACH = 1.5  # voxels within which points pair up
 ITERATIONS = 20
 STILL_RAD, STILL_VOXELS = np.radians(0.02), 0.004  # steps so small end it
 FEWEST = 30  # pairs that a scale is estimated from
+NORMAL_NOISE = (0.05, 0.07)  # rad, bounds of what estimated normals are off by
 FINEST = 1 / 30  # of the reach: no surface is known better, however well two copies of it fit
 
 
@@ -24,6 +25,7 @@ class Uncertainty:
     arm: float  # root mean square distance of the overlap from its centre
     rmse: float  # of the point-to-plane distances
     noise: float  # the same, but no less than what voxels can tell
+    normal_noise: float  # rad, of the estimated normals
     pairs: int
 
 
@@ -113,4 +115,5 @@ def uncertainty(
     rmse = float(np.sqrt((residual**2).mean()))
     arm = float(np.sqrt(((points - centre) ** 2).sum(1).mean()))
     noise = max(rmse, FINEST * near)
-    return Uncertainty(rows.T @ rows, centre, arm, rmse, noise, len(hit))
+    turned = float(np.clip(1.5 * noise / near, *NORMAL_NOISE))
+    return Uncertainty(rows.T @ rows, centre, arm, rmse, noise, turned, len(hit))
