@@ -154,6 +154,16 @@ def test_mutual_leaves_points_unanswered_and_says_so(tiny_root, cache, tmp_path)
     assert f"{metrics['unanswered']} points have no answer and count as not found" in text
 
 
+def test_pose_alignment_needs_mirrored_features_and_answers_every_point(tiny_root, cache, tmp_path):
+    evaluate(options(tiny_root, cache, tmp_path / "run", align="pose", mirrored=True, worst=0))
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["unanswered"] == metrics["mirrored"]["unanswered"] == 0
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert json.loads((tmp_path / "run" / "setup.json").read_text())["align"] == "pose"
+    with pytest.raises(UserError, match="holds predictions made with align=pose, not none"):
+        evaluate(options(tiny_root, cache, tmp_path / "run", worst=0))
+
+
 def test_confidence_is_judged(tiny):
     """The surer half is right and the other wrong: nothing could be told better."""
     predictions = {}
@@ -209,6 +219,8 @@ def test_command_line_prints_the_table_and_resumes(tiny_root, cache, tmp_path):
         (["benchmark=imagenet", "data=x"], "corr eval: benchmark must be one of spair71k, "),
         (["benchmark=own", "data=nowhere"], "corr eval: data=nowhere is not a folder"),
         (["benchmark=own", "data=x", "every=0"], "corr eval: every must be 1 or more, got 0"),
+        (["benchmark=own", "data=x", "align=left"], "corr eval: align must be one of none, pose"),
+        (["benchmark=own", "data=x", "worst=-1"], "corr eval: worst must be 0 or more, got -1"),
         (["benchmark=own", "data=x", "transfer.radius=0"], "transfer.radius must be 1 or more"),
     ],
 )
