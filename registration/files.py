@@ -8,14 +8,14 @@ import numpy as np
 
 from corr.errors import UserError
 from registration.cloud import PointCloud
-from registration.formats import arrays, las, ply, text
+from registration.formats import arrays, las, pcd, ply, text
 from registration.formats.raw import RawCloud
 
 log = logging.getLogger(__name__)
 
 READERS: dict[str, Callable[[Path], RawCloud]] = {
     ".ply": ply.read_ply,
-    ".pcd": arrays.read_pcd,
+    ".pcd": pcd.read_pcd,
     **dict.fromkeys((".xyz", ".txt", ".csv", ".pts", ".asc", ".xyzn", ".xyzrgb"), text.read_text),
     ".las": las.read_las,
     ".laz": las.read_las,
@@ -26,7 +26,7 @@ READERS: dict[str, Callable[[Path], RawCloud]] = {
 }
 WRITERS: dict[str, Callable[[Path, RawCloud], None]] = {
     ".ply": ply.write_ply,
-    ".pcd": arrays.write_pcd,
+    ".pcd": pcd.write_pcd,
     **dict.fromkeys((".xyz", ".txt", ".csv"), text.write_text),
     ".las": las.write_las,
     ".laz": las.write_las,

@@ -1,4 +1,4 @@
-"""NumPy arrays, KITTI's float32 dumps, and PCD through Open3D."""
+"""NumPy arrays and KITTI's float32 dumps."""
 
 import zipfile
 from pathlib import Path
@@ -100,31 +100,3 @@ def read_kitti(path: Path) -> RawCloud:
     if size % _KITTI_ROW:
         raise ValueError(f"a KITTI scan has {_KITTI_ROW} bytes per point, it has {size} bytes")
     return RawCloud(np.fromfile(path, "<f4").reshape(-1, 4)[:, :3].astype(np.float64))
-
-
-def read_pcd(path: Path) -> RawCloud:
-    """PCD in any of its encodings."""
-    import open3d as o3d
-
-    if not path.read_bytes()[:4096].lstrip().startswith((b"#", b"VERSION", b"FIELDS")):
-        raise ValueError("it does not begin like a PCD file")
-    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        cloud = o3d.io.read_point_cloud(path, format="pcd")
-    return RawCloud(
-        np.asarray(cloud.points).copy(),
-        colours(np.asarray(cloud.colors)) if cloud.has_colors() else None,
-        np.asarray(cloud.normals).copy() if cloud.has_normals() else None,
-    )
-
-
-def write_pcd(path: Path, cloud: RawCloud) -> None:
-    """Binary PCD."""
-    import open3d as o3d
-
-    out = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz))
-    if cloud.rgb is not None:
-        out.colors = o3d.utility.Vector3dVector(cloud.rgb / 255.0)
-    if cloud.normals is not None:
-        out.normals = o3d.utility.Vector3dVector(cloud.normals)
-    if not o3d.io.write_point_cloud(path, out):
-        raise OSError(f"Open3D could not write {path}")

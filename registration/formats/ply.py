@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from registration.formats.raw import RawCloud, colours, name_triples
+from registration.formats.raw import RawCloud, colours, name_triples, needs_double, text_table
 
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2",
@@ -14,7 +14,6 @@ _TYPES = {
     "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
 }  # fmt: skip
 _LONGEST_HEADER = 1 << 16  # bytes
-_PRECISE_ENOUGH = 1e-6  # rounding of float32 positions, share of the cloud's extent
 
 
 @dataclass
@@ -84,7 +83,7 @@ def _ascii(file: BinaryIO, vertex: _Element, skipped: int) -> np.ndarray:
     out = np.zeros(vertex.count, _dtype(vertex))
     if not vertex.count:
         return out
-    table = np.loadtxt(file, max_rows=vertex.count, ndmin=2)
+    table = text_table(file, max_rows=vertex.count)
     if table.shape != (vertex.count, len(vertex.fields)):
         raise ValueError(
             f"its header announces {vertex.count} vertices of {len(vertex.fields)} numbers, "
@@ -126,10 +125,7 @@ def _columns(data: np.ndarray) -> RawCloud:
 def write_ply(path: Path, cloud: RawCloud) -> None:
     """Binary little-endian PLY; positions are double where float would round visibly."""
     n = len(cloud.xyz)
-    largest = float(abs(cloud.xyz).max()) if n else 0.0
-    extent = float(np.ptp(cloud.xyz, axis=0).max()) if n else 0.0
-    exact = float(np.spacing(np.float32(largest))) > _PRECISE_ENOUGH * extent and largest > 0
-    kind = "f8" if exact else "f4"
+    kind = "f8" if needs_double(cloud.xyz) else "f4"
     parts: list[tuple[tuple[str, str, str], str, np.ndarray]] = [(("x", "y", "z"), kind, cloud.xyz)]
     if cloud.normals is not None:
         parts.append((("nx", "ny", "nz"), "f4", cloud.normals))

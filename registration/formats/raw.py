@@ -1,11 +1,15 @@
 """What a file holds before anything is checked, and how columns become colours and normals."""
 
+import re
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 _UNIT_TOLERANCE = 0.02  # |length - 1| of a column triple that is taken for normals
+_PRECISE_ENOUGH = 1e-6  # rounding of float32 positions, share of the cloud's extent
 _SOME_ROWS = 2000  # enough to tell normals from colours
 
 
@@ -44,6 +48,28 @@ def colours(values: Shaped[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"] | Non
         return (values >> 8 if high > 255 else values).astype(np.uint8)
     factor = 255.0 if high <= 1 else 1.0 if high <= 255 else 1 / 257
     return np.nan_to_num(values * factor).round().clip(0, 255).astype(np.uint8)
+
+
+def needs_double(xyz: Float[np.ndarray, "n 3"]) -> bool:
+    """Whether float32 would round the positions visibly."""
+    largest = float(abs(xyz).max()) if len(xyz) else 0.0
+    extent = float(np.ptp(xyz, axis=0).max()) if len(xyz) else 0.0
+    return largest > 0 and float(np.spacing(np.float32(largest))) > _PRECISE_ENOUGH * extent
+
+
+def text_table(lines: Iterable[str | bytes], max_rows: int | None = None) -> np.ndarray:
+    """Rows of numbers, float64.
+
+    Raises:
+        ValueError: Something else stands there, or a row is longer or shorter than the others.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of no rows at all: callers count them
+            return np.loadtxt(lines, ndmin=2, comments=None, max_rows=max_rows)
+    except ValueError as error:
+        said = re.sub(r"; use `usecols`.*|\.$", "", " ".join(str(error).split()))
+        raise ValueError(f"{said}; delete or complete that row") from None
 
 
 def look_like_normals(values: Float[np.ndarray, "n 3"]) -> bool:

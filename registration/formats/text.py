@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from registration.formats.raw import RawCloud, from_columns
+from registration.formats.raw import RawCloud, from_columns, text_table
 
 log = logging.getLogger(__name__)
 _COMMENTS = ("#", "//", ";", "!")
@@ -30,7 +30,7 @@ def read_text(path: Path) -> RawCloud:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for _ in header:
             next(file)
-        table = np.loadtxt(_data_lines(file, separator), ndmin=2, comments=None)
+        table = text_table(_data_lines(file, separator))
     if len(names) != table.shape[1]:
         names = []
     cloud, unused = from_columns(table, names)

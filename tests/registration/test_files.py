@@ -52,8 +52,64 @@ def test_survey_coordinates_keep_their_millimetres(cloud, tmp_path, suffix):
     far = PointCloud(cloud.xyz * 100 + [500_000.123, 5_000_000.456, 321.0])
     path = tmp_path / f"utm{suffix}"
     write_cloud(path, far)
-    allowed = 1e-3 if suffix != ".pcd" else 0.5  # Open3D's PCD is float32
-    assert abs(read_cloud(path).xyz - far.xyz).max() < allowed
+    assert abs(read_cloud(path).xyz - far.xyz).max() < 1e-3
+
+
+def pcd(fields: str, size: str, kind: str, count: int, data: str, rows: bytes = b"") -> bytes:
+    n = len(fields.split())
+    lines = [
+        "# .PCD v0.7", "VERSION 0.7", f"FIELDS {fields}", f"SIZE {size}", f"TYPE {kind}",
+        "COUNT" + " 1" * n, f"WIDTH {count}", "HEIGHT 1", "VIEWPOINT 0 0 0 1 0 0 0",
+        f"POINTS {count}", f"DATA {data}",
+    ]  # fmt: skip
+    return ("\n".join(lines) + "\n").encode() + rows
+
+
+UTM = np.array([[500_000.123, 5_000_000.456, 3], [500_001.5, 5_000_002.25, 4]])
+
+
+@pytest.mark.parametrize("data", ["binary", "ascii"])
+def test_pcd_of_doubles_keeps_them(tmp_path, data):
+    rows = UTM.tobytes()
+    if data == "ascii":
+        rows = "\n".join(" ".join(f"{v:.6f}" for v in row) for row in UTM).encode()
+    (tmp_path / "a.pcd").write_bytes(pcd("x y z", "8 8 8", "F F F", 2, data, rows))
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.pcd").xyz, UTM)
+
+
+@pytest.mark.parametrize("encoding", ["", "write_ascii", "compressed"])
+def test_pcd_of_open3d_is_read_and_ours_by_it(cloud, tmp_path, encoding):
+    import open3d as o3d
+
+    theirs = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz))
+    theirs.colors = o3d.utility.Vector3dVector(cloud.rgb / 255.0)
+    theirs.normals = o3d.utility.Vector3dVector(cloud.normals)
+    path = tmp_path / "a.pcd"
+    o3d.io.write_point_cloud(path, theirs, **({encoding: True} if encoding else {}))
+    found = read_cloud(path)
+    np.testing.assert_allclose(found.xyz, cloud.xyz, atol=1e-6)
+    np.testing.assert_allclose(found.normals, cloud.normals, atol=1e-6)
+    np.testing.assert_array_equal(found.rgb, cloud.rgb)
+    for offset in (0.0, 5e6):
+        write_cloud(path, PointCloud(cloud.xyz + offset, rgb=cloud.rgb, normals=cloud.normals))
+        again = o3d.io.read_point_cloud(path)
+        np.testing.assert_allclose(np.asarray(again.points), cloud.xyz + offset, atol=1e-6)
+        np.testing.assert_allclose(np.asarray(again.colors) * 255, cloud.rgb, atol=1e-6)
+        np.testing.assert_allclose(np.asarray(again.normals), cloud.normals, atol=1e-6)
+
+
+def test_pcd_with_padding_and_colours_as_floats_is_read(tmp_path):
+    packed = struct.unpack("<f", struct.pack("<I", 0x010203))[0]
+    rows = struct.pack("<fff4xfB", 1, 2, 3, packed, 9)
+    head = pcd("x y z _ rgb label", "4 4 4 1 4 1", "F F F U F U", 1, "binary", rows)
+    head = head.replace(b"COUNT 1 1 1 1 1 1", b"COUNT 1 1 1 4 1 1")
+    (tmp_path / "a.pcd").write_bytes(head)
+    found = read_cloud(tmp_path / "a.pcd")
+    np.testing.assert_array_equal(found.xyz, [[1, 2, 3]])
+    np.testing.assert_array_equal(found.rgb, [[1, 2, 3]])
+    text = pcd("x y z rgb", "4 4 4 4", "F F F F", 1, "ascii", f"1 2 nan {packed!r}\n4 5".encode())
+    (tmp_path / "b.pcd").write_bytes(text.replace(b"nan", b"3"))
+    np.testing.assert_array_equal(read_cloud(tmp_path / "b.pcd").rgb, [[1, 2, 3]])
 
 
 def ply(properties: list[str], rows: bytes, count: int, form: str, after: str = "") -> bytes:
@@ -174,12 +230,66 @@ REFUSALS = [
     ),
     ("a.ply", write_bytes(ply([f"float {c}" for c in "xyz"], b"", 0, "ascii")), "holds no points"),
     ("a.pcd", write_bytes(b"nonsense"), "does not begin like a PCD"),
-    ("a.pcd", write_bytes(b"# .PCD v0.7\nVERSION 0.7\n"), "holds no points"),
+    (
+        "a.pcd",
+        write_bytes(b"# .PCD v0.7\nVERSION 0.7\n"),
+        "cannot be read as PCD: it is damaged: its header has no line FIELDS",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "4 4 4", "F F F", 2, "binary").replace(b"FIELDS", b"FEILDS")),
+        "it is damaged: its header has no line FIELDS; write it again",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y zz", "4 4 4", "F F F", 2, "binary")),
+        "its FIELDS must name x, y and z, got x y zz",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "4 4", "F F F", 2, "binary")),
+        "it is damaged: its header has 3 FIELDS, 2 SIZE, 3 TYPE and 3 COUNT",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "4 4 3", "F F F", 2, "binary")),
+        "it is damaged: field z has TYPE F SIZE 3 COUNT 1",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "4 4 4", "F F F", 2, "binary", bytes(23))),
+        "it is damaged: it ends before its 2 points do; copy it again",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "4 4 4", "F F F", 2, "ascii", b"1 2 3\n")),
+        "it is damaged: its header announces 2 points of 3 numbers, it holds 1 of 3",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "4 4 4", "F F F", 2, "binary_compressed", b"\x09")),
+        "it is damaged: its 2 points do not unpack",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "8 8 8", "F F F", 2, "binary_compressed", b"\x09")),
+        "save it with DATA binary or ascii",
+    ),
+    (
+        "a.pcd",
+        write_bytes(pcd("x y z", "4 4 4", "F F F", -2, "binary")),
+        "its POINTS must be a number, 0 or more",
+    ),
+    ("a.pcd", write_bytes(pcd("x y z", "4 4 4", "F F F", 0, "binary")), "holds no points"),
     ("a.txt", write_bytes(b""), "holds no points"),
     ("a.txt", write_bytes(b"# only a comment\n"), "holds no points"),
     ("a.txt", write_bytes(b"1 2\n3 4\n"), "columns x y z are needed"),
     ("a.txt", write_bytes(b"hello\nworld\n"), "no line begins with three numbers"),
-    ("a.txt", write_bytes(b"1 2 3\n4 5\n"), "cannot be read as TXT: .*column"),
+    (
+        "a.txt",
+        write_bytes(b"1 2 3\n4 5\n"),
+        "cannot be read as TXT: .*columns changed from 3 to 2 at row 2; delete or complete",
+    ),
     ("a.csv", write_bytes(b"1,2,3\n4,five,6\n"), "cannot be read as CSV: .*five"),
     ("a.las", write_bytes(b"no lidar"), "cannot be read as LAS"),
     ("a.obj", write_bytes(b"f 1 2 3\n"), "holds no points"),
