@@ -44,7 +44,7 @@ def evaluate(options: EvalOptions) -> str:
         return text.replace(str(part.out), str(parent))  # what other shards have to do
     text = keypoint_table(complete)
     write_atomic(parent / "report.md", text)
-    return f"{text}\nreport: {parent / 'report.md'}, and one per number beside it"
+    return f"{text}\nevery number has its own report in its folder\nreport: {parent / 'report.md'}"
 
 
 def out_folder(options: EvalOptions) -> Path:

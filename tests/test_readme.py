@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from corr.semantic.datasets.tiny import TinySize, write_tiny
 from tests.conftest import ROOT, SAMPLE, TINY, command
 
 pytestmark = pytest.mark.weights
@@ -54,6 +55,7 @@ def home(tmp_path_factory) -> Path:
     film.release()
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
     make_scans(home)
+    write_tiny(home / "SPair-71k", size=TinySize((1, 1, 2), views=3))
     return home
 
 
@@ -104,7 +106,7 @@ def test_command_runs(words, home):
 
 def test_commands_are_found():
     assert ["recon", "run", "scene.images=photos/"] in COMMANDS
-    assert {words[0] for words in COMMANDS} == {"recon", "registration"}
+    assert {words[0] for words in COMMANDS} == {"corr", "recon", "registration"}
     assert {"demo", "test"} <= TARGETS
     assert all(words[0] in ("python", "make") for words in SHELL)
 
@@ -165,11 +167,16 @@ def overrides_of(line: str) -> list[str]:
     return [w.split(",")[0] if "-m" in words else w for w in found]
 
 
+# What the options in a section's text belong to.
+SECTIONS = {"Align two scans": "registration", "Score semantic correspondence": "corr"}
+
+
 def named_options() -> list[tuple[str, str]]:
     """Package and override, of every `key=value` that the README names."""
     found = set()
     for section in re.split(r"^## ", TEXT, flags=re.MULTILINE):
-        package = "registration" if section.startswith("Align two scans") else "recon"
+        title = section.partition("\n")[0]
+        package = SECTIONS.get(title, "recon")
         plain = re.sub(r"^```.*?^```", "", section, flags=re.MULTILINE | re.DOTALL)
         for span in re.findall(r"`([^`]+)`", plain):
             found |= {(package, override) for override in overrides_of(span)}
@@ -185,9 +192,10 @@ def config_of(package: str, key: str) -> str:
         ("recon", "run"): "eval", ("recon", "cameras"): "eval",
         ("registration", "benchmark"): "eval", ("registration", "data"): "eval",
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
-        ("registration", "orientation"): "eval",
+        ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
     }  # fmt: skip
-    return f"{package}_{special.get((package, key), 'run')}"
+    usual = "eval" if package == "corr" else "run"
+    return f"{package}_{special.get((package, key), usual)}"
 
 
 @pytest.mark.parametrize(("package", "override"), named_options())
