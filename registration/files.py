@@ -66,7 +66,7 @@ def cleaned(raw: RawCloud, name: str) -> PointCloud:
     """The points whose positions are finite, with unit normals.
 
     Raises:
-        UserError: None is left.
+        UserError: None is left, or what is known of them cannot be.
     """
     if not len(raw.xyz):
         raise UserError(f"{name} holds no points; give a file with at least a few hundred")
@@ -77,16 +77,19 @@ def cleaned(raw: RawCloud, name: str) -> PointCloud:
     keep = slice(None) if not dropped else finite
     sensor = raw.sensor if raw.sensor is not None and np.isfinite(raw.sensor).all() else None
     keypoints, features = _described(raw, keep, name)
-    cloud = PointCloud(
-        raw.xyz[keep],
-        rgb=None if raw.rgb is None else raw.rgb[keep],
-        normals=None if raw.normals is None else _unit(raw.normals[keep]),
-        sensor=sensor,
-        noise=None if raw.noise is None else raw.noise[keep],
-        keypoints=keypoints,
-        features=features,
-        name=name,
-    )
+    try:
+        cloud = PointCloud(
+            raw.xyz[keep],
+            rgb=None if raw.rgb is None else raw.rgb[keep],
+            normals=None if raw.normals is None else _unit(raw.normals[keep]),
+            sensor=sensor,
+            noise=None if raw.noise is None else raw.noise[keep],
+            keypoints=keypoints,
+            features=features,
+            name=name,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from None
     if dropped:
         log.warning("%s: %d of %d points are NaN or infinite, dropped", name, dropped, len(finite))
     log.info("%s: %d points", name, len(cloud))

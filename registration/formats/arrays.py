@@ -1,12 +1,14 @@
 """NumPy arrays and KITTI's float32 dumps."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from registration.formats.raw import RawCloud, colours, from_columns
 
+_NOT_READABLE = "it is damaged, or holds other things than numbers; save it again with NumPy"
 _KITTI_ROW = 16  # bytes: x, y, z, reflectance as float32
 
 
@@ -30,12 +32,20 @@ def read_npz(path: Path) -> RawCloud:
 
     def pick(*choices: str) -> np.ndarray | None:
         name = next((c for c in choices if c in names), None)
-        return None if name is None else archive[name]
+        if name is None:
+            return None
+        try:
+            array = archive[name]
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error):
+            raise ValueError(_NOT_READABLE) from None
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"its {name} must be real numbers, got {array.dtype}")
+        return array
 
     features, keypoints = pick("features", "feature", "descriptors"), pick("keypoints")
     xyz = pick("xyz", "points", "pos", "pcd")
     if features is not None and keypoints is None and {"xyz", "points"} <= names:
-        xyz, keypoints = archive["points"], archive["xyz"]
+        xyz, keypoints = pick("points"), pick("xyz")
     if xyz is None:
         raise ValueError(f"it needs an array 'xyz', it holds {', '.join(sorted(names)) or 'none'}")
     if xyz.ndim != 2 or xyz.shape[1] != 3:
@@ -44,6 +54,8 @@ def read_npz(path: Path) -> RawCloud:
     noise = pick("noise")
     if noise is not None and noise.shape != xyz.shape[:1]:
         raise ValueError(f"its noise must be {len(xyz)} numbers, one a point, got {_shape(noise)}")
+    if sensor is not None and sensor.size != 3:
+        raise ValueError(f"its sensor must be 3 numbers x, y, z, got {_shape(sensor)}")
     _check_features(xyz, keypoints, features)
     for name, values in (("rgb", rgb), ("normals", normals)):
         if values is not None and values.shape != xyz.shape:
@@ -75,8 +87,8 @@ def _check_features(xyz, keypoints, features) -> None:
 def _load(path: Path):
     try:
         return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"NumPy cannot read it ({error})") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise ValueError(_NOT_READABLE) from None
 
 
 def _shape(array: np.ndarray) -> str:

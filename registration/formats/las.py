@@ -7,6 +7,7 @@ import numpy as np
 from registration.formats.raw import RawCloud, colours
 
 _CHUNK = 1_000_000  # points decoded at a time
+_SHORTEST_HEADER = 227  # bytes, LAS 1.0 to 1.2
 _STEP = 1e-4  # resolution of written coordinates, file's unit
 
 
@@ -19,6 +20,13 @@ def read_las(path: Path) -> RawCloud:
     import laspy
 
     _check_decompressor(path)
+    if path.stat().st_size < _SHORTEST_HEADER or _begin(path) != b"LASF":
+        raise ValueError("it does not begin like a LAS file; it is damaged or something else")
+    failures: tuple[type[Exception], ...] = (laspy.errors.LaspyException, ValueError, OSError)
+    if laspy.LazBackend.Lazrs.is_available():
+        import lazrs
+
+        failures = (*failures, lazrs.LazrsError)
     try:
         with laspy.open(path) as reader:
             n = reader.header.point_count
@@ -34,11 +42,17 @@ def read_las(path: Path) -> RawCloud:
                     for k, name in enumerate(("red", "green", "blue")):
                         rgb[at:end, k] = points[name]
                 at = end
-    except laspy.errors.LaspyException as error:
-        raise ValueError(str(error)) from None
+    except failures as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"it is damaged ({said}); copy it again") from None
     if at != n:
-        raise ValueError(f"it announces {n} points and holds {at}; copy it again")
+        raise ValueError(f"it is damaged: of its {n} points it holds {at}; copy it again")
     return RawCloud(xyz, None if rgb is None else colours(rgb))
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
 
 
 def write_las(path: Path, cloud: RawCloud) -> None:

@@ -35,17 +35,8 @@ def read_pcd(path: Path) -> RawCloud:
             raise ValueError(f"it is damaged: it ends before its {count} points do; copy it again")
         return _cloud(np.memmap(path, kind, "r", start, (count,)))
     if encoding == "binary_compressed":
-        if kind["x"].base != np.dtype("<f4"):
-            raise ValueError(
-                "compressed positions are read as TYPE F SIZE 4 only; save it with DATA binary or ascii"
-            )
-        with path.open("rb") as file:  # Open3D trusts the two sizes and may hang on damaged ones
-            file.seek(start)
-            sizes = np.frombuffer(file.read(8), "<u4")
-        packed, unpacked = (int(v) for v in sizes) if len(sizes) == 2 else (0, 0)
-        if path.stat().st_size < start + 8 + packed or unpacked != kind.itemsize * count:
-            raise ValueError(f"it is damaged: its {count} points do not unpack; copy it again")
-        return _by_open3d(path, count)
+        _check_packed(path, start, kind, count)
+        return _by_open3d(path)
     raise ValueError(f"its DATA must be ascii, binary or binary_compressed, got {encoding}")
 
 
@@ -140,13 +131,27 @@ def _cloud(data: np.ndarray) -> RawCloud:
     return RawCloud(pick(["x", "y", "z"]).astype(np.float64), rgb, normals)
 
 
-def _by_open3d(path: Path, count: int) -> RawCloud:
+def _check_packed(path: Path, start: int, kind: np.dtype, count: int) -> None:
+    """Refuse what Open3D would misread: doubles, and sizes that are wrong (it may hang)."""
+    if kind["x"].base != np.dtype("<f4"):
+        raise ValueError(
+            "compressed positions are read as TYPE F SIZE 4 only; save it with DATA binary"
+        )
+    with path.open("rb") as file:
+        file.seek(start)
+        sizes = file.read(8)
+    packed, unpacked = int.from_bytes(sizes[:4], "little"), int.from_bytes(sizes[4:], "little")
+    if path.stat().st_size < start + 8 + packed or unpacked != kind.itemsize * count:
+        raise ValueError(f"it is damaged: its {count} points do not unpack; copy it again")
+
+
+def _by_open3d(path: Path) -> RawCloud:
     import open3d as o3d
 
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         cloud = o3d.io.read_point_cloud(path, format="pcd")
-    if len(cloud.points) != count:
-        raise ValueError(f"it is damaged: its {count} points do not unpack; copy it again")
+    if not len(cloud.points):
+        raise ValueError("it is damaged: its points do not unpack; copy it again")
     return RawCloud(
         np.asarray(cloud.points).copy(),
         colours(np.asarray(cloud.colors)) if cloud.has_colors() else None,

@@ -13,6 +13,7 @@ _TYPES = {
     "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4",
     "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
 }  # fmt: skip
+_WORDS = {"format": 2, "element": 3, "property": 3}  # that a header line has at least
 _LONGEST_HEADER = 1 << 16  # bytes
 
 
@@ -60,9 +61,16 @@ def _header(file: BinaryIO) -> tuple[str | None, list[_Element]]:
             if "vertex" not in [e.name for e in elements]:
                 raise ValueError("it has no element 'vertex'")
             return order, elements
+        if words and len(words) < _WORDS.get(words[0], 0):
+            raise ValueError(f"it is damaged: its header has a line {' '.join(words)!r}")
         if words[:1] == ["format"]:
             order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(words[1])
         elif words[:1] == ["element"]:
+            if not words[2].isdecimal():
+                raise ValueError(
+                    f"it is damaged: its header announces {words[2]} of element {words[1]}, "
+                    "which must be a number, 0 or more; write it again"
+                )
             elements.append(_Element(words[1], int(words[2]), []))
         elif words[:2] == ["property", "list"]:
             elements[-1].has_list = True

@@ -1,7 +1,7 @@
 """Text of columns (XYZ, TXT, CSV, PTS, ASC) and the vertices of OBJ."""
 
-import io
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from registration.formats.raw import RawCloud, from_columns, text_table
 
 log = logging.getLogger(__name__)
 _COMMENTS = ("#", "//", ";", "!")
+_DECIMAL = r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"
 _MOST_HEADER_LINES = 50
 
 
@@ -52,6 +53,8 @@ def _sniff(path: Path) -> tuple[list[str], str | None, int]:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for line in file:
             separator = next((s for s in (";", ",", "\t") if s in line), None)
+            if _decimal_commas(line):
+                raise ValueError("write decimals with points: 1.5 instead of 1,5")
             words = _split(line)
             if len(words) >= 3 and all(map(_is_number, words[:3])):
                 return header, separator, len(words)
@@ -61,6 +64,16 @@ def _sniff(path: Path) -> tuple[list[str], str | None, int]:
     if any(_split(line) and not line.strip().startswith(_COMMENTS) for line in header):
         raise ValueError("columns x y z are needed, no line begins with three numbers")
     return header, None, 0
+
+
+def _decimal_commas(line: str) -> bool:
+    """Numbers such as 1,5 between blanks, tabs or semicolons, rather than commas between numbers.
+
+    Three points to a blank, as in `1,2,3 4,5,6`, have two commas and are none.
+    """
+    words = line.replace(";", " ").split()
+    numbers = len(words) >= 3 and all(re.fullmatch(_DECIMAL, word) for word in words)
+    return numbers and any("," in word for word in words)
 
 
 def _split(line: str) -> list[str]:
@@ -108,7 +121,10 @@ def read_obj(path: Path) -> RawCloud:
         lines = [line[2:] for line in file if line.startswith(("v ", "v\t"))]
     if not lines:
         return RawCloud(np.zeros((0, 3)))
-    table = np.loadtxt(io.StringIO("".join(lines)), ndmin=2)
+    widths = {len(line.split()) for line in lines}
+    if len(widths) > 1 and min(widths) >= 3:  # colours of a part say nothing about the rest
+        lines = [" ".join(line.split()[:3]) for line in lines]
+    table = text_table(lines)
     if table.shape[1] == 4:  # a homogeneous coordinate
         table = table[:, :3]
     if table.shape[1] == 7:
