@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -20,10 +21,12 @@ from registration.frames import local_origin, restored, shifted
 from registration.options import SCALES
 from registration.registrar import Registrar
 from registration.result import Registration
+from registration.scale import extent
 from registration.similarity import equal_extents, of_source_itself, register_any_scale
 
 log = logging.getLogger(__name__)
 MIN_POINTS = 30  # distinct ones; fewer say nothing about a surface
+_SAME_UNIT = 20.0  # the larger extent over the smaller one, beyond which units may differ
 _SAMPLE = 5000  # points that the checks look at first
 _LINE = 1e-6  # second over first singular value of points that lie on a line
 
@@ -111,6 +114,8 @@ def align(
     """
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more, got {seed}")
     for role, cloud in (("source", source), ("target", target)):
         check(cloud, role)
     registrar = registrar or default_registrar()
@@ -121,7 +126,8 @@ def align(
     )
     first = equal_extents(source, target) if scale == "estimate" else 1.0
     comparable = source if first == 1.0 else near_source.moved(Rigid3.identity(), first)
-    voxel, parameters = chosen_voxel(comparable, target, voxel)
+    with _sizes_named(comparable, target):
+        voxel, parameters = chosen_voxel(comparable, target, voxel)
     log.info("%s", parameters)
     scaled = perf_counter()
     if scale == "estimate":
@@ -131,8 +137,9 @@ def align(
         residual = match_residuals(prepared_source, prepared_target, found.registration)
         steps = {"sizes": perf_counter() - scaled}
     else:
-        prepared_source = registrar.prepare(near_source, voxel)
-        prepared_target = registrar.prepare(near_target, voxel)
+        with _sizes_named(source, target):
+            prepared_source = registrar.prepare(near_source, voxel)
+            prepared_target = registrar.prepare(near_target, voxel)
         steps = {"prepare": perf_counter() - scaled}
         local = registrar.register(prepared_source, prepared_target, seed=seed)
         steps |= local.seconds
@@ -147,6 +154,21 @@ def align(
     return Aligned(
         source, target, prepared_source, prepared_target, voxel, parameters, answer, residual
     )
+
+
+@contextmanager
+def _sizes_named(source: PointCloud, target: PointCloud) -> Iterator[None]:
+    """Where clouds of very different extents fail, say so: most likely their units differ."""
+    try:
+        yield
+    except ValueError as error:
+        sizes = extent(source), extent(target)
+        if min(sizes) > 0 and max(sizes) > _SAME_UNIT * min(sizes):
+            raise ValueError(
+                f"the source's extent is {sizes[0]:.4g}, the target's {sizes[1]:.4g}: bring both "
+                f"to one unit, or set scale=estimate ({error})"
+            ) from None
+        raise
 
 
 def match_residuals(
@@ -170,6 +192,8 @@ def default_registrar() -> Registrar:
 
 def chosen_voxel(source: PointCloud, target: PointCloud, voxel: float) -> tuple[float, str]:
     """The working resolution and one line about it: as given, or from the data (0)."""
+    if isinstance(voxel, bool) or not isinstance(voxel, int | float | np.integer | np.floating):
+        raise ValueError(f"voxel must be a number, got {voxel!r}")
     if not np.isfinite(voxel) or voxel < 0:
         raise ValueError(f"voxel must be 0 (from the data) or positive, got {voxel}")
     from registration.scale import choose_voxel
@@ -190,8 +214,10 @@ def as_cloud(points: Points, name: str) -> PointCloud:
     if isinstance(points, str | Path):
         return read_cloud(points)
     array = np.asarray(points)
-    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "fiu":
+    if array.ndim != 2 or array.shape[1] != 3:
         raise ValueError(f"{name} must be an n x 3 array of numbers, got shape {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be an n x 3 array of real numbers, got {array.dtype}")
     try:
         return cleaned(RawCloud(array.astype(np.float64)), name)
     except UserError as error:

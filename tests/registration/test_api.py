@@ -134,7 +134,9 @@ GOOD = pair()[0].xyz
         (np.outer(np.arange(50.0), [1, 2, 3]), "source: all points lie on one line"),
         (np.zeros((50, 2)), r"source must be an n x 3 array of numbers, got shape \(50, 2\)"),
         (np.zeros(3), r"source must be an n x 3 array"),
-        (np.array([["a", "b", "c"]]), "source must be an n x 3 array of numbers"),
+        (np.array([["a", "b", "c"]]), "source must be an n x 3 array of real numbers, got <U1"),
+        (np.ones((50, 3), bool), "source must be an n x 3 array of real numbers, got bool"),
+        (np.ones((50, 3), complex), "array of real numbers, got complex128"),
     ],
 )
 def test_points_that_cannot_be_aligned_are_refused_in_one_line(bad, message):
@@ -154,6 +156,25 @@ def test_plane_is_not_refused():
 def test_voxel_that_is_no_length_is_refused(voxel):
     with pytest.raises(ValueError, match=r"voxel must be 0 .* or positive"):
         registration.register(GOOD, GOOD, registrar=Knows(), voxel=voxel)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
+def test_seed_that_is_none_is_refused(seed):
+    with pytest.raises(ValueError, match=f"seed must be a whole number, 0 or more, got {seed}"):
+        registration.register(GOOD, GOOD, registrar=Knows(), voxel=0.05, seed=seed)
+
+
+@pytest.mark.parametrize("voxel", ["0.03", None, [0.1]])
+def test_voxel_that_is_no_number_is_refused(voxel):
+    with pytest.raises(ValueError, match="voxel must be a number, got "):
+        registration.register(GOOD, GOOD, registrar=Knows(), voxel=voxel)
+
+
+@pytest.mark.parametrize(("factor", "voxel"), [(1000.0, 0.0), (1e-3, 0.0), (1e-3, 0.05)])
+def test_clouds_in_different_units_are_told_so(factor, voxel):
+    with pytest.raises(ValueError, match=r"bring both to one unit, or set scale=estimate \(") as e:
+        registration.register(GOOD * factor, GOOD, voxel=voxel)
+    assert "\n" not in str(e.value)
 
 
 def test_voxel_of_another_unit_is_refused():
