@@ -28,7 +28,7 @@ class Command:
 def dispatch(package: str, commands: Mapping[str, Command]) -> None:
     """Run `python -m <package> <command> key=value …`.
 
-    Exit codes: 0 done, 1 the input cannot work (one line), 2 usage, 141 nobody reads on
+    Exit codes: 0 done, 1 the input cannot work, 2 usage (one line each), 141 nobody reads on
     (`… | head -1`).
     """
     with _quiet_when_nobody_reads():
@@ -73,6 +73,13 @@ def _run_hydra(job: str, command: Command) -> None:
 
         print(help_text(conf, command.config, [a for a in sys.argv[1:] if "=" in a]))
         return
+
+    from corr.overrides import UsageError, check
+
+    try:
+        check(conf, command.config, sys.argv[1:])
+    except UsageError as error:
+        raise SystemExit(_say(job, str(error), 2)) from None
 
     def task(config: DictConfig) -> None:
         missing = sorted(OmegaConf.missing_keys(config))

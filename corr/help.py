@@ -33,7 +33,7 @@ def _comments(kind: type) -> dict[str, str]:
     return found
 
 
-def group_lines(conf: Path) -> list[str]:
+def group_choices(conf: Path) -> dict[str, list[str]]:
     """The choice groups and what there is to choose, from the YAML folders and the store."""
     from hydra.core.config_store import ConfigStore
 
@@ -43,7 +43,7 @@ def group_lines(conf: Path) -> list[str]:
     for name, node in ConfigStore.instance().repo.items():
         if isinstance(node, dict) and name != "hydra":
             groups.setdefault(name, set()).update(Path(f).stem for f in node)
-    return [f"  {name}={' | '.join(sorted(choices))}" for name, choices in sorted(groups.items())]
+    return {name: sorted(choices) for name, choices in sorted(groups.items())}
 
 
 def help_text(conf: Path, config: str, overrides: list[str]) -> str:
@@ -57,7 +57,11 @@ def help_text(conf: Path, config: str, overrides: list[str]) -> str:
     width = min(36, max(len(key) for key, _ in rows))
     lines = [f"  {key:<{width}}  {text}".rstrip() for key, text in rows]
     intro, chosen = hydra.help.header.strip(), hydra.runtime.choices
-    groups = [g for g in group_lines(conf) if g.strip().partition("=")[0] in chosen]
+    groups = [
+        f"  {name}={' | '.join(choices)}"
+        for name, choices in group_choices(conf).items()
+        if name in chosen
+    ]
     parts = [intro, "", "Choices:", *groups, ""] if groups else [intro, ""]
     return "\n".join([*parts, "Options with their defaults:", *lines])
 
