@@ -57,7 +57,7 @@ def needs_double(xyz: Float[np.ndarray, "n 3"]) -> bool:
     return largest > 0 and float(np.spacing(np.float32(largest))) > _PRECISE_ENOUGH * extent
 
 
-def text_table(lines: Iterable[str | bytes], max_rows: int | None = None) -> np.ndarray:
+def text_table(lines: Iterable[str] | Iterable[bytes], max_rows: int | None = None) -> np.ndarray:
     """Rows of numbers, float64.
 
     Raises:

@@ -118,7 +118,7 @@ def write_text(path: Path, cloud: RawCloud) -> None:
 def read_obj(path: Path) -> RawCloud:
     """The vertices of an OBJ file, with the colours that some programs write behind them."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        lines = [line[2:] for line in file if line.startswith(("v ", "v\t"))]
+        lines = [line[2:].partition("#")[0] for line in file if line.startswith(("v ", "v\t"))]
     if not lines:
         return RawCloud(np.zeros((0, 3)))
     widths = {len(line.split()) for line in lines}

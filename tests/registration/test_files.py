@@ -206,7 +206,7 @@ def test_points_that_are_not_finite_are_dropped_and_counted(tmp_path, cloud, cap
 
 def test_obj_with_colours_at_some_vertices_is_read_without(tmp_path):
     path = tmp_path / "part.obj"
-    path.write_text("v 0 0 0 1 0 0\nv 1 0 0\nv 0 1 0 0 0 1\n")
+    path.write_text("v 0 0 0 1 0 0\nv 1 0 0 # second\nv 0 1 0 0 0 1\n")
     found = read_cloud(path)
     np.testing.assert_array_equal(found.xyz, [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
     assert found.rgb is None
