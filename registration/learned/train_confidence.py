@@ -33,7 +33,8 @@ RANK_RIDGE = 3e-4  # on the steps of the curves
 # The strongest that rooms held out in turn do not tell from the best: log-loss 0.090 beside 0.089.
 ANSWER_RIDGE = 1e-3
 QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.98)  # of an input's values where its curve may bend
-FAR_WEIGHT = 0.4  # of a pair without overlap: of the pairs that people align, one in ten
+# Weights of a pair without overlap. People seldom align such pairs: one in twenty is assumed.
+RANK_FAR_WEIGHT, ANSWER_FAR_WEIGHT = 0.4, 0.2
 PER_ROOM = 24  # overlapping pairs taken of one room
 APART = 0.25  # pairs without overlap, for each pair with
 
@@ -107,8 +108,7 @@ def room_pairs(path: Path, registrar: HoughRegistrar, rng: np.random.Generator, 
     near = near[:PER_ROOM]
     for i, j in near + far[: int(APART * len(near))]:
         true = parts[j].world_from_fragment.inverse() @ parts[i].world_from_fragment
-        weight = 1.0 if overlaps[i, j] > 0.1 else FAR_WEIGHT
-        yield ready[i], ready[j], true, weight
+        yield ready[i], ready[j], true, overlaps[i, j] > 0.1
 
 
 def candidate_rows(source, target, true: Rigid3, registrar: HoughRegistrar):
@@ -150,7 +150,9 @@ def collect(task: RoomTask) -> tuple[list[np.ndarray], list[bool], list[float]]:
     weights: list[float] = []
     # Every other room is scanned from a place that nobody knows.
     pairs = room_pairs(task.path, registrar, rng, known=task.number % 2 == 0)
-    for source, target, true, weight in pairs:
+    far = RANK_FAR_WEIGHT if task.ranking is None else ANSWER_FAR_WEIGHT
+    for source, target, true, overlapping in pairs:
+        weight = 1.0 if overlapping else far
         if task.ranking is None:
             found, labels = candidate_rows(source, target, true, registrar)
             rows += found
