@@ -193,6 +193,7 @@ def config_of(package: str, key: str) -> str:
         ("registration", "benchmark"): "eval", ("registration", "data"): "eval",
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
         ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
+        ("registration", "candidates"): "multiway",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"
