@@ -12,6 +12,7 @@ import numpy as np
 
 from corr.errors import UserError
 from corr.geometry.rigid import Rigid3
+from corr.lines import complete_lines
 from corr.store import digest, write_atomic
 
 Key = tuple[str, int, int]
@@ -88,17 +89,7 @@ def read_predictions(path: Path) -> dict[Key, Prediction]:
     Raises:
         UserError: Another line is damaged.
     """
-    found: dict[Key, Prediction] = {}
-    lines = path.read_text().splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            prediction = from_line(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            raise UserError(f"{path}:{number} is damaged; delete the line or the file") from None
-        found[prediction.key] = prediction
-    return found
+    return {p.key: p for p in complete_lines(path, from_line)}
 
 
 def read_all(folder: Path) -> dict[Key, Prediction]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from corr.errors import UserError
+from corr.lines import complete_lines
 from corr.store import write_atomic
 
 SETUP_FILE = "setup.json"
@@ -66,17 +67,7 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     Raises:
         UserError: Another line is damaged.
     """
-    found: dict[str, Prediction] = {}
-    lines = path.read_text().splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            prediction = from_line(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            raise UserError(f"{path}:{number} is damaged; delete the line or the file") from None
-        found[prediction.key] = prediction
-    return found
+    return {p.key: p for p in complete_lines(path, from_line)}
 
 
 def store(

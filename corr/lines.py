@@ -1,0 +1,31 @@
+"""Files of one record a line, as runs write that may be killed and go on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from corr.errors import UserError
+
+T = TypeVar("T")
+
+
+def complete_lines(path: Path, from_line: Callable[[str], T]) -> list[T]:
+    """All records; a cut-off last line (a kill while writing) is dropped.
+
+    Args:
+        path: The file; a missing one holds no records.
+        from_line: Reads a line; raises ValueError where it is none.
+
+    Raises:
+        UserError: Another line is damaged.
+    """
+    found: list[T] = []
+    lines = path.read_text().splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(from_line(line))
+        except ValueError:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}:{number} is damaged; delete the line or the file") from None
+    return found
