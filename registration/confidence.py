@@ -13,6 +13,7 @@ INPUTS = (
     "log_support", "support_share", "vote_share", "overlap", "contradicted", "violations",
 )  # fmt: skip
 RIVAL_INPUTS = (*INPUTS, "margin")
+RIGHT_DEGREES, RIGHT_VOXELS = 15.0, 6.0  # errors below which an answer counts as right
 TIE_SLOPE = 2.0
 AGAINST = ("contradicted", "violations")  # more of these speaks against an answer
 

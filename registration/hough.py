@@ -9,7 +9,14 @@ import numpy as np
 
 from corr.geometry.rigid import Rigid3
 from registration.cloud import PointCloud
-from registration.confidence import RIVAL_INPUTS, evidence_row, probability, share_among
+from registration.confidence import (
+    RIGHT_DEGREES,
+    RIGHT_VOXELS,
+    RIVAL_INPUTS,
+    evidence_row,
+    probability,
+    share_among,
+)
 from registration.registrar import Registrar
 from registration.result import Degeneracy, Hypothesis, Registration
 
@@ -18,7 +25,7 @@ REFINED = 3  # of them, refined and checked again on more points
 DESCRIPTORS = ("auto", "fpfh", "learned", "given")
 PEAK_SCORES = ("mass", "learned")
 LARGEST_SCALE = 4.0
-RIGHT_TURN, RIGHT_VOXELS = np.radians(15.0), 6.0  # what the probability is about
+RIGHT_TURN = np.radians(RIGHT_DEGREES)
 NEAR_TIE = 0.5  # log-odds
 VOTES = ("triangles", "pairs", "points")
 

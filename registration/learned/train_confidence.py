@@ -28,7 +28,6 @@ from registration.learned.scans import load_fragments
 from registration.recall import PoseLimit, pose_errors, right_a
 
 VOXEL = 0.05  # m
-RIGHT_DEGREES, RIGHT_VOXELS = 15.0, 6.0
 RANK_RIDGE = 3e-4  # on the steps of the curves
 # The strongest that rooms held out in turn do not tell from the best: log-loss 0.090 beside 0.089.
 ANSWER_RIDGE = 1e-3
@@ -42,7 +41,8 @@ APART = 0.25  # pairs without overlap, for each pair with
 def are_right(found: Sequence[Rigid3], true: Rigid3, voxel: float) -> Bool[np.ndarray, " n"]:
     """Which motions are within 15 degrees and 6 voxels of the truth (15 deg / 30 cm at 5 cm)."""
     pairs = [FragmentPair("", 0, 0, true)] * len(found)
-    return right_a(pose_errors(pairs, found), PoseLimit(RIGHT_DEGREES, RIGHT_VOXELS * voxel))
+    limit = PoseLimit(confidence.RIGHT_DEGREES, confidence.RIGHT_VOXELS * voxel)
+    return right_a(pose_errors(pairs, found), limit)
 
 
 def fit_logistic(
