@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 DISTRIBUTION = "few-view-recon"
@@ -54,3 +56,28 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def compile_clock() -> Iterator[Callable[[], float]]:
+    """Seconds that numba's compiler took so far inside the block; kernels kept on disk cost none.
+
+    Only the first run on a machine compiles, so its times are not those of the method.
+    """
+    from numba.core import event
+
+    with event.install_recorder("numba:compile") as recorder:
+        yield lambda: _outermost(recorder.buffer)
+
+
+def _outermost(buffer: list) -> float:
+    """Total length of the spans that lie in no other; kernels compile the kernels they call."""
+    total, depth, begun = 0.0, 0, 0.0
+    for stamp, one in buffer:
+        if one.is_start:
+            begun = stamp if depth == 0 else begun
+            depth += 1
+        elif one.is_end:
+            depth -= 1
+            total += stamp - begun if depth == 0 else 0.0
+    return total

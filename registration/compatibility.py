@@ -36,7 +36,7 @@ class Cliques:
     """Triples of mutually compatible matches, strongest first."""
 
     members: Int[np.ndarray, "k 3"]
-    strength: Float[np.ndarray, " k"]
+    strength: Float[np.ndarray, " k"]  # of the edge that the triple stands on
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,12 @@ _FAR = 50.0  # extents between the origin and the centroid of a cloud that is mo
 
 
 def local_origin(cloud: PointCloud) -> Float[np.ndarray, " 3"]:
-    """Zero, or a whole-number point near the centroid if the cloud lies far from its origin."""
-    low, high = cloud.xyz.min(axis=0), cloud.xyz.max(axis=0)
-    middle, extent = (low + high) / 2, float((high - low).max())
+    """Zero, or a whole-number point in the middle of the cloud if it lies far from its origin.
+
+    Extremes do not count: one stray point must not move the origin, which costs digits.
+    """
+    low, middle, high = np.percentile(cloud.xyz, [1, 50, 99], axis=0)
+    extent = float((high - low).max())
     if float(np.linalg.norm(middle)) < _FAR * extent:
         return np.zeros(3)
     return np.round(middle)

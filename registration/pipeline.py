@@ -10,10 +10,12 @@ from typing import Any
 from corr.cli import shared_dir
 from corr.errors import UserError
 from corr.folders import log_to, make_folder, sweep_job
+from corr.machine import compile_clock
 from corr.store import peak_memory_mb, write_atomic
-from registration.api import Aligned, align, with_sensor
+from registration.api import Aligned, align
 from registration.drawn import drawn_pair
 from registration.files import read_cloud
+from registration.inputs import with_sensor
 from registration.options import RunOptions
 from registration.outputs import read_truth, true_error, write_answer
 from registration.pictures import write_pictures
@@ -38,11 +40,12 @@ def run(options: RunOptions) -> Summary:
     handler = log_to(out / "run.log")
     try:
         start = perf_counter()
-        aligned = aligned_files(options)
+        with compile_clock() as compiled:
+            aligned = aligned_files(options)
         error = None if truth is None else true_error(aligned, truth)
         write_answer(out, aligned, config["values"], error)
         pair = drawn_pair(aligned)
-        lines = closing_lines(aligned, pair, error)
+        lines = (*closing_lines(aligned, pair, error), *_compiled(compiled()))
         files = _existing(out, "transform.txt", "aligned.ply", "result.json")
         if options.pictures:
             from registration.report.page import write_report
@@ -100,6 +103,12 @@ def result_folder(options: RunOptions) -> Path:
         name = f"{Path(options.source).stem}_to_{Path(options.target).stem}"
         folder = Path("outputs") / re.sub(r"[^\w.-]+", "_", name)
     return folder / job if (job := sweep_job()) else folder
+
+
+def _compiled(seconds: float) -> list[str]:
+    if seconds < 1.0:
+        return []
+    return [f"note: {seconds:.0f} s of the time went into compiling kernels, once per machine"]
 
 
 def _existing(folder: Path, *names: str) -> list[str]:

@@ -100,8 +100,6 @@ def prepare(
     Raises:
         ValueError: Too few voxels to describe anything, or no features although they are wanted.
     """
-    import open3d as o3d
-
     if descriptor == "auto":
         descriptor = "fpfh" if cloud.features is None else "given"
     if descriptor == "given" and cloud.features is None:
@@ -110,20 +108,9 @@ def prepare(
             "descriptor=fpfh"
         )
     centre = np.median(cloud.xyz, axis=0)
-    full = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz - centre))
-    if cloud.rgb is not None:
-        full.colors = o3d.utility.Vector3dVector(cloud.rgb / 255.0)
-    # A cloud far denser than the voxels is thinned first: normals need no more.
-    if len(cloud) > 50_000:
-        full = full.voxel_down_sample(voxel / 3)
-    full.estimate_normals(
-        o3d.geometry.KDTreeSearchParamHybrid(NORMAL_RADIUS * voxel, NORMAL_NEIGHBOURS)
-    )
-    points, normals = np.asarray(full.points), np.asarray(full.normals)
-    sensor, rival, orientation = _viewpoint(cloud, points, normals, voxel, centre)
-    towards = np.einsum("ni,ni->n", sensor - points, normals)
-    full.normals = o3d.utility.Vector3dVector(np.where(towards[:, None] < 0, -normals, normals))
-    thin = full.voxel_down_sample(voxel)
+    full = _with_normals(cloud, centre, voxel)
+    sensor, rival, orientation = _viewpoint(cloud, full, voxel, centre)
+    thin = _facing(full, sensor).voxel_down_sample(voxel)
     thin.normalize_normals()
     xyz, normals = np.asarray(thin.points), np.asarray(thin.normals)
     if len(xyz) < FEWEST_VOXELS:
@@ -143,13 +130,37 @@ def prepare(
     # Histograms of turned normals are the mirrored histograms; a network has to look again, and
     # what others described stays as it is.
     other = features
-    if descriptor != "given":
-        other = (
-            mirrored(features)
-            if descriptor == "fpfh"
-            else _described(cloud, turned, voxel, radii, descriptor)
-        )
+    if descriptor == "fpfh":
+        other = mirrored(features)
+    elif descriptor == "learned":
+        other = _described(cloud, turned, voxel, radii, descriptor)
     return replace(ready, rival=turned, rival_features=other)
+
+
+def _with_normals(cloud: PointCloud, centre: np.ndarray, voxel: float) -> Any:
+    """The centred cloud for Open3D, with normals of arbitrary sign."""
+    import open3d as o3d
+
+    full = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.xyz - centre))
+    if cloud.rgb is not None:
+        full.colors = o3d.utility.Vector3dVector(cloud.rgb / 255.0)
+    # A cloud far denser than the voxels is thinned first: normals need no more.
+    if len(cloud) > 50_000:
+        full = full.voxel_down_sample(voxel / 3)
+    full.estimate_normals(
+        o3d.geometry.KDTreeSearchParamHybrid(NORMAL_RADIUS * voxel, NORMAL_NEIGHBOURS)
+    )
+    return full
+
+
+def _facing(full: Any, place: np.ndarray) -> Any:
+    """The cloud with its normals turned towards a place."""
+    import open3d as o3d
+
+    normals = np.asarray(full.normals)
+    away = np.einsum("ni,ni->n", place - np.asarray(full.points), normals) < 0
+    full.normals = o3d.utility.Vector3dVector(np.where(away[:, None], -normals, normals))
+    return full
 
 
 def _described(
@@ -185,9 +196,9 @@ def _lab(rgb: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     return cv2.cvtColor(rgb.astype(np.float32)[None], cv2.COLOR_RGB2LAB)[0]
 
 
-def _viewpoint(cloud: PointCloud, points, normals, voxel: float, centre):
+def _viewpoint(cloud: PointCloud, full: Any, voxel: float, centre):
     """Where the scan was taken from, a rival place and how both are known."""
     if cloud.sensor is not None:
         return cloud.sensor - centre, None, "sensor"
-    place, rival = infer_viewpoint(points, normals, voxel)
+    place, rival = infer_viewpoint(np.asarray(full.points), np.asarray(full.normals), voxel)
     return place, rival, "inferred" if rival is None else "ambiguous"

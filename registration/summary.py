@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from corr.geometry.rigid import rotation_angle
 from registration.api import Aligned
+from registration.cloud import PointCloud
 from registration.outputs import TrueError
 from registration.pictures import Pair
+from registration.prepare import Prepared
+from registration.viewpoint import contradicted
 
 SURE = 0.9  # probability from which on nothing is advised
 _UNLIKE = 20.0  # ratio of the scans' extents that hints at different units
@@ -106,9 +110,24 @@ def advice(aligned: Aligned) -> list[str]:
             f"say where the scanner stood ({' '.join(unknown)} or =x:y:z): normals that face it "
             "match far better"
         )
+    ready = aligned.prepared_source, aligned.prepared_target
+    for role, cloud, prepared in zip(("source", "target"), (source, target), ready, strict=True):
+        if _contradicts(cloud, prepared, aligned.voxel):
+            found.append(
+                f"sensor_{role}= (empty): seen from the place that was given, {cloud.name} shows "
+                "many surfaces from both sides or behind others; is it in that scan's own frame?"
+            )
     v = aligned.voxel
     found.append(
         f"voxel={v / 1.6:.3g} for small overlaps with fine detail, voxel={v * 1.6:.3g} for noisy "
         "or sparse scans"
     )
     return found
+
+
+def _contradicts(cloud: PointCloud, ready: Any, voxel: float) -> bool:
+    """Whether a stated scanner's place does not suit the scan; False where none was stated."""
+    if cloud.sensor is None or not isinstance(ready, Prepared):
+        return False
+    place = cloud.sensor - ready.centre
+    return contradicted(ready.surface.xyz, ready.surface.normals, voxel, place)

@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
+from corr.errors import UserError
 from registration.learned.descriptor import DescriptorNet
 from registration.learned.descriptor_data import (
     VOXEL_M,
@@ -94,7 +95,8 @@ def train(options: DescriptorTraining) -> DescriptorNet:
     network = DescriptorNet(options.context)
     sample = np.concatenate([room.parts[0].features for room in learned])
     network.start_from(torch.from_numpy(sample))
-    loop = TrainingLoop(network, Course(options.steps, options.lr, options.every), out)
+    course = Course(options.steps, options.lr, options.every)
+    loop = TrainingLoop(network, course, out, asdict(options) | {"scans": "", "out": ""})
     if loop.first == 0:
         (out / "descriptor.csv").unlink(missing_ok=True)
         _note(out, network, held, 0, float("nan"), 0.0)
@@ -154,7 +156,11 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     options = parse_key_values(DescriptorTraining, arguments, required=("scans", "out"))
     Path(options.out).mkdir(parents=True, exist_ok=True)
-    train(options)
+    try:
+        train(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"weights in {options.out}/descriptor.safetensors")
     return 0
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from corr.errors import UserError
 from registration.learned.descriptor_data import described_rooms
 from registration.learned.key_value import parse_key_values
 from registration.learned.training_log import append_row, draw_curves, read_rows
@@ -91,7 +92,8 @@ def train(options: VoteTraining) -> VoteUNet:
     learned = [e for room in useful[: -options.held_out] for e in room]
     held = [e for room in useful[-options.held_out :] for e in room]
     network, table = VoteUNet(options.kernel), out / "votes.csv"
-    loop = TrainingLoop(network, Course(options.steps, options.lr, options.every), out)
+    course = Course(options.steps, options.lr, options.every)
+    loop = TrainingLoop(network, course, out, asdict(options) | {"scans": "", "out": ""})
     if loop.first == 0:
         table.unlink(missing_ok=True)
     plain = share_right(None, held)
@@ -151,7 +153,11 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     options = parse_key_values(VoteTraining, arguments, required=("scans", "out"))
     Path(options.out).mkdir(parents=True, exist_ok=True)
-    train(options)
+    try:
+        train(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"weights in {options.out}/votes.safetensors")
     return 0
 

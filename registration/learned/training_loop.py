@@ -1,15 +1,19 @@
 """The loop of a training: steps under a half cosine, validations, a checkpoint to go on from."""
 
+import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
+
+from corr.errors import UserError
 
 WARM_UP = 100  # steps
 LAST_RATE = 0.01  # of the peak
@@ -32,10 +36,20 @@ class Course:
 
 
 class TrainingLoop:
-    """A network, its optimiser and the step at which they are; `checkpoint.pt` is taken up."""
+    """A network, its optimiser and the step at which they are; `checkpoint.pt` is taken up.
 
-    def __init__(self, network: nn.Module, course: Course, folder: Path):
-        self.network, self.course = network, course
+    Args:
+        network: What learns.
+        course: The plan.
+        folder: Where the checkpoint lies.
+        options: Of the training; a checkpoint of other options is refused.
+
+    Raises:
+        UserError: The checkpoint belongs to another training.
+    """
+
+    def __init__(self, network: nn.Module, course: Course, folder: Path, options: dict[str, Any]):
+        self.network, self.course, self.options = network, course, json.dumps(options)
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=course.lr, weight_decay=1e-4)
         self.checkpoint = folder / "checkpoint.pt"
         self.first = self._resumed()  # 0 = nothing was done before
@@ -81,12 +95,20 @@ class TrainingLoop:
     def _resumed(self) -> int:
         if not self.checkpoint.is_file():
             return 0
-        weights, state, step = torch.load(self.checkpoint, weights_only=True)
+        weights, state, step, text = torch.load(self.checkpoint, weights_only=True)
+        before, now = json.loads(text), json.loads(self.options)
+        if changed := sorted(k for k in {*before, *now} if before.get(k) != now.get(k)):
+            key = changed[0]
+            raise UserError(
+                f"{self.checkpoint} was made with {key}={before.get(key)}, not {now.get(key)}; "
+                "choose another out= or delete it"
+            )
         self.network.load_state_dict(weights)
         self.optimiser.load_state_dict(state)
         return int(step)
 
     def _save(self, step: int) -> None:
         partial = self.checkpoint.with_suffix(".partial")
-        torch.save((self.network.state_dict(), self.optimiser.state_dict(), step), partial)
+        state = self.network.state_dict(), self.optimiser.state_dict(), step, self.options
+        torch.save(state, partial)
         partial.replace(self.checkpoint)

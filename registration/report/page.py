@@ -75,6 +75,7 @@ def render_report(folder: Path, aligned: Aligned, pair: Pair, error: TrueError |
         advice=advice(aligned),
         sure=SURE,
         gauge=plots.gauge(answer.probability, accepted=answer.accepted),
+        says_probability=plots.probability_text(answer.probability),
         histogram=_histogram(aligned),
         hypotheses=hypothesis_rows(aligned),
         clouds=[_cloud_row(role, c) for role, c in

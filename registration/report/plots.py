@@ -31,13 +31,16 @@ def gauge(probability: float, *, accepted: bool) -> Markup:
         f'<svg class="plot gauge {"good" if accepted else "bad"}" viewBox="0 0 220 132" role="img" '
         f'aria-label="probability {share:.3f}, {word}">'
         f'<path class="dial" d="{arc}{x1:.1f} {y1:.1f}"/>{fill}'
-        f'<text class="value" x="{cx:g}" y="{cy - 18:g}">{_probability(share)}</text>'
+        f'<text class="value" x="{cx:g}" y="{cy - 18:g}">{probability_text(share)}</text>'
         f'<text class="word" x="{cx:g}" y="{cy + 4:g}">{word}</text>{ticks}</svg>'
     )
 
 
-def _probability(share: float) -> str:
-    return "&gt; 0.999" if share > 0.999 else f"{share:.2f}" if share < 0.995 else f"{share:.3f}"
+def probability_text(share: float) -> Markup:
+    """Two digits, three near one, and never a certainty; for HTML."""
+    return Markup(
+        "&gt; 0.999" if share > 0.999 else f"{share:.2f}" if share < 0.995 else f"{share:.3f}"
+    )
 
 
 def residual_histogram(

@@ -11,10 +11,11 @@ from run_world import RIVAL, TRUE, Knows, pair
 import registration
 from corr.errors import UserError
 from corr.geometry.rigid import Rigid3, rotation_angle
-from registration.api import align, match_residuals, parse_sensor
+from registration.api import align, match_residuals
 from registration.baselines import Open3DRansac
 from registration.cloud import PointCloud
 from registration.files import write_cloud
+from registration.inputs import parse_sensor
 from tests.conftest import ROOT
 
 SCANS = ROOT / "data" / "scans"
@@ -116,6 +117,24 @@ def test_rows_that_are_not_finite_are_dropped_with_a_line(caplog):
     with caplog.at_level(logging.WARNING):
         registration.register(holes, target.xyz, registrar=Knows(), voxel=0.05)
     assert "source: 7 of 1501 points are NaN or infinite, dropped" in caplog.text
+
+
+@pytest.mark.parametrize("away", [1e3, 1e9])
+def test_stray_points_are_left_out_with_a_line(caplog, away):
+    source, target = pair()
+    strays = np.concatenate([source.xyz, [[away, 0, -away], [0, away, 0]]])
+    seen = {}
+
+    class Sees(Knows):
+        def prepare(self, cloud, voxel):
+            seen.setdefault(cloud.name, cloud)
+            return super().prepare(cloud, voxel)
+
+    with caplog.at_level(logging.WARNING):
+        done = align(PointCloud(strays, name="s"), target, registrar=Sees(), voxel=0.05)
+    assert "s: 2 of 1503 points lie more than 20 times its extent" in caplog.text
+    np.testing.assert_array_equal(seen["s"].xyz, source.xyz)
+    assert len(done.source) == 1503
 
 
 GOOD = pair()[0].xyz

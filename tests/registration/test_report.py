@@ -94,6 +94,15 @@ def test_rows_of_hypotheses_say_how_far_they_are_from_the_answer():
     assert hypothesis_rows(aligned(finds=False)) == []
 
 
+def test_page_never_states_a_certainty(tmp_path):
+    done = aligned(probability=0.9999)
+    pair = drawn_pair(done)
+    write_pictures(tmp_path, pair)
+    text = write_report(tmp_path, done, pair, None).read_text("utf-8")
+    assert text.count("&gt; 0.999") == 2
+    assert "1.00 is the stated" not in text
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.004, 0.5, 0.9995, 1.0])
 def test_gauge_is_a_picture_for_any_probability(probability):
     text = str(plots.gauge(probability, accepted=probability > 0.5))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from corr.errors import UserError
 from registration.learned.training_loop import Course, TrainingLoop
 
 COURSE = Course(steps=17, lr=0.05, every=5)
@@ -13,11 +14,11 @@ class Stop(Exception):
     """The machine went down."""
 
 
-def trained(folder, course=COURSE, stop_at=None):
+def trained(folder, course=COURSE, stop_at=None, options=None):
     """Weights of a fit to a step's own random rows, and what the validations were told."""
     torch.manual_seed(3)
     network, told = torch.nn.Linear(3, 1), []
-    loop = TrainingLoop(network, course, folder)
+    loop = TrainingLoop(network, course, folder, options or {"lr": 0.05})
 
     def gradients(step):
         if step == stop_at:
@@ -55,6 +56,12 @@ def test_finished_training_has_nothing_left_to_do(tmp_path):
     first, again, told = trained(tmp_path)
     assert (first, told) == (COURSE.steps, [])
     assert torch.equal(again, whole)
+
+
+def test_checkpoint_of_other_options_is_refused(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(UserError, match=r"checkpoint\.pt was made with lr=0\.05, not 0\.1; choose"):
+        trained(tmp_path, options={"lr": 0.1})
 
 
 def test_steps_without_a_loss_are_no_steps_of_the_optimiser(tmp_path):
