@@ -56,7 +56,10 @@ def evaluate(options: EvalOptions) -> str:
     if not options.worst:
         return f"{text}\nreport: {out / 'report.md'}"
     page = out / "report.html"
-    write_page(page, pairs, predictions, scores, setup=setup, worst=options.worst)
+    write_page(
+        page, pairs, predictions, scores, setup=setup, worst=options.worst, cache=cache,
+        transfer=options.transfer,
+    )  # fmt: skip
     return f"{text}\nreport: {page}"
 
 

@@ -47,6 +47,19 @@ def pair_picture(
     return np.asarray(canvas)
 
 
+def marked(
+    photo: UInt8[np.ndarray, "h w 3"], uv: Float[np.ndarray, " 2"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The photo with a ring around a place, wide enough to be seen at a third of the size."""
+    canvas = PilImage.fromarray(photo)
+    draw, radius = ImageDraw.Draw(canvas), max(6.0, 0.03 * max(photo.shape[:2]))
+    for grow, colour in ((0.0, (0, 0, 0)), (radius / 4, (255, 255, 255))):
+        r = radius + grow
+        box = [uv[0] - r, uv[1] - r, uv[0] + r, uv[1] + r]
+        draw.ellipse(box, outline=colour, width=max(2, round(radius / 4)))
+    return np.asarray(canvas)
+
+
 def _at_height(
     photo: UInt8[np.ndarray, "h w 3"], height: int
 ) -> tuple[PilImage.Image, Float[np.ndarray, " 2"]]:

@@ -26,12 +26,13 @@ def gauge(probability: float, *, accepted: bool) -> Markup:
         f'<text x="{tx:.0f}" y="{cy + 22:.0f}" text-anchor="{anchor}">{text}</text>'
         for tx, anchor, text in ((x0, "middle", "0"), (x1, "middle", "1"))
     )
-    word = "accepted" if accepted else "not accepted"
+    word, text = "accepted" if accepted else "not accepted", probability_text(share)
+    size = "value long" if len(text) > 5 else "value"
     return Markup(
         f'<svg class="plot gauge {"good" if accepted else "bad"}" viewBox="0 0 220 132" role="img" '
-        f'aria-label="probability {share:.3f}, {word}">'
+        f'aria-label="probability {text}, {word}">'
         f'<path class="dial" d="{arc}{x1:.1f} {y1:.1f}"/>{fill}'
-        f'<text class="value" x="{cx:g}" y="{cy - 18:g}">{probability_text(share)}</text>'
+        f'<text class="{size}" x="{cx:g}" y="{cy - 18:g}">{text}</text>'
         f'<text class="word" x="{cx:g}" y="{cy + 4:g}">{word}</text>{ticks}</svg>'
     )
 

@@ -99,7 +99,7 @@ def test_page_never_states_a_certainty(tmp_path):
     pair = drawn_pair(done)
     write_pictures(tmp_path, pair)
     text = write_report(tmp_path, done, pair, None).read_text("utf-8")
-    assert text.count("&gt; 0.999") == 2
+    assert text.count("&gt; 0.999") == 3
     assert "1.00 is the stated" not in text
 
 

@@ -1,7 +1,7 @@
 """Votes for a shift, the choice of the flipped source, and the page of worst pairs."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,14 +11,26 @@ from corr.semantic.evaluation.page import worst_first, write_page
 from corr.semantic.evaluation.predictions import Prediction
 from corr.semantic.evaluation.scores import score
 from corr.semantic.features.cache import FeatureCache, save_grid
+from corr.semantic.features.extractor import Extractor
 from corr.semantic.features.grid import FeatureGrid, unit
 from corr.semantic.hough import Hough, shift_votes
 from corr.semantic.pck import point_errors
 from corr.semantic.pictures import GREEN, GREY, RED, pair_picture
 from corr.semantic.pose_alignment import align, flipped_side, object_cells
-from corr.semantic.transfer import Nearest
+from corr.semantic.transfer import Nearest, Window
 
 STEP = 10.0
+
+
+@dataclass
+class Patches(Extractor):
+    """Every eighth pixel's colour, beside a constant."""
+
+    def extract(self, rgb):
+        cells = rgb[4::8, 4::8].astype(np.float32) / 255
+        cells = unit(np.concatenate([cells, np.ones_like(cells[..., :1])], -1))
+        height, width = rgb.shape[:2]
+        return FeatureGrid(cells, np.full(2, 4.5), np.full(2, 8.0), width, height)
 
 
 def noise(rows=12, columns=16, d=48, seed=0) -> np.ndarray:
@@ -146,9 +158,13 @@ def test_page_shows_the_worst_pairs_and_loads_nothing(tiny, tmp_path):
     predictions = answers(tiny)
     scores = score(tiny, predictions)
     path = tmp_path / "report.html"
-    write_page(path, tiny, predictions, scores, setup="made <up>", worst=3)
+    write_page(
+        path, tiny, predictions, scores, setup="made <up>", worst=3,
+        cache=FeatureCache(tmp_path / "cache", Patches()), transfer=Window(),
+    )  # fmt: skip
     html = path.read_text()
-    assert html.count("<figure>") == html.count('src="data:image/jpeg;base64,') == 3
+    assert html.count("<figure>") == 3
+    assert html.count('src="data:image/jpeg;base64,') == 6
     assert html.index(tiny.pairs[0].key) < html.index(tiny.pairs[2].key)
     assert "made &lt;up&gt;" in html
     assert "sanity" in html
