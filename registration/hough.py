@@ -38,6 +38,7 @@ class HoughRegistrar(Registrar):
 
     radii: list[float] = field(default_factory=lambda: [4.0, 8.0, 13.0])  # voxels, descriptors
     descriptor: str = "auto"  # fpfh | learned | given (the files') | auto: given, else fpfh
+    weights: str = ""  # of descriptor=learned: what registration.learned.train_descriptor made
     peak_scores: str = "mass"  # what bins are ranked by: mass of their votes | learned
     candidates: int = 2  # matches per point, in each direction
     mutual: bool = True  # keep a match only where both sides have it among their candidates
@@ -64,6 +65,11 @@ class HoughRegistrar(Registrar):
                 raise ValueError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)}"
                 )
+        if (self.descriptor == "learned") != bool(self.weights):
+            raise ValueError(
+                "descriptor=learned and weights=<descriptor.safetensors> go together; `python -m "
+                "registration.learned.train_descriptor` makes the file"
+            )
         if not self.radii or min(self.radii) < 2:
             raise ValueError(f"radii must be 2 voxels or more, got {list(self.radii)}")
         for name in ("candidates", "max_matches", "cliques", "peaks"):
@@ -80,7 +86,9 @@ class HoughRegistrar(Registrar):
         """Voxels, normals, descriptors and what the sensor saw."""
         from registration.prepare import prepare
 
-        return prepare(cloud, voxel, tuple(self.radii), descriptor=self.descriptor)
+        return prepare(
+            cloud, voxel, tuple(self.radii), descriptor=self.descriptor, weights=self.weights
+        )
 
     def register(self, source, target, *, seed: int = 0) -> Registration:
         """Vote, check the peaks on the clouds, refine the best.

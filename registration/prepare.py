@@ -82,7 +82,12 @@ class Prepared:
 
 
 def prepare(
-    cloud: PointCloud, voxel: float, radii: tuple[float, ...], *, descriptor: str = "auto"
+    cloud: PointCloud,
+    voxel: float,
+    radii: tuple[float, ...],
+    *,
+    descriptor: str = "auto",
+    weights: str = "",
 ) -> Prepared:
     """Voxelise, estimate and orient normals, describe.
 
@@ -94,8 +99,9 @@ def prepare(
         cloud: The scan.
         voxel: Edge of a voxel, the cloud's unit.
         radii: Of the histograms, voxels.
-        descriptor: fpfh (histograms) | learned (the shipped network) | given (the cloud's own
-            features) | auto (given if the cloud has them, else fpfh).
+        descriptor: fpfh (histograms) | learned (a network) | given (the cloud's own features) |
+            auto (given if the cloud has them, else fpfh).
+        weights: The network's file.
 
     Raises:
         ValueError: Too few voxels to describe anything, or no features although they are wanted.
@@ -120,7 +126,7 @@ def prepare(
         )
     surface = Surface(xyz, normals, True, cKDTree(xyz), RangeImage.of(xyz, sensor))
     keys = _keys(cloud, surface, np.asarray(thin.colors), centre, given=descriptor == "given")
-    features = _described(cloud, surface, voxel, radii, descriptor)
+    features = _described(cloud, surface, voxel, radii, descriptor, weights)
     ready = Prepared(
         surface, keys, features, descriptor, voxel, centre, orientation, cloud.name
     )  # fmt: skip
@@ -133,7 +139,7 @@ def prepare(
     if descriptor == "fpfh":
         other = mirrored(features)
     elif descriptor == "learned":
-        other = _described(cloud, turned, voxel, radii, descriptor)
+        other = _described(cloud, turned, voxel, radii, descriptor, weights)
     return replace(ready, rival=turned, rival_features=other)
 
 
@@ -164,7 +170,12 @@ def _facing(full: Any, place: np.ndarray) -> Any:
 
 
 def _described(
-    cloud: PointCloud, surface: Surface, voxel: float, radii: tuple[float, ...], descriptor: str
+    cloud: PointCloud,
+    surface: Surface,
+    voxel: float,
+    radii: tuple[float, ...],
+    descriptor: str,
+    weights: str,
 ) -> np.ndarray:
     if descriptor == "given":
         assert cloud.features is not None
@@ -173,7 +184,7 @@ def _described(
         return multi_scale_fpfh(surface.xyz, surface.normals, tuple(r * voxel for r in radii))
     from registration.learned.descriptor import LearnedDescriptor
 
-    return LearnedDescriptor().describe(surface.xyz, surface.normals, voxel)
+    return LearnedDescriptor(weights).describe(surface.xyz, surface.normals, voxel)
 
 
 def _keys(cloud: PointCloud, surface: Surface, rgb: np.ndarray, centre, *, given: bool) -> Keys:

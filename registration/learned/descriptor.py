@@ -21,7 +21,7 @@ from torch import nn
 from registration.features.fpfh import multi_scale_fpfh
 from registration.learned.lattice import Lattice, merge_sites
 from registration.learned.sparse_conv import SparseConv, SparseConvTransposed
-from registration.learned.weights_file import load_network, trained_file
+from registration.learned.weights_file import load_network
 
 RADII_VOXELS = (3.0, 5.0, 8.0)  # of the FPFH blocks, unless the weights say otherwise
 INPUTS = 33 * len(RADII_VOXELS)
@@ -122,9 +122,13 @@ def _means(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor
 
 @dataclass
 class LearnedDescriptor:
-    """Descriptors by the trained network; its weights load on first use."""
+    """Descriptors by a trained network; its weights load on first use.
 
-    weights: str = ""  # safetensors file; empty = the shipped one
+    None are shipped: trained on simulated rooms it did not match real scans better than the
+    histograms it builds on. `train_descriptor` makes them.
+    """
+
+    weights: str  # safetensors file
     _trained: tuple[DescriptorNet, tuple[float, ...]] | None = field(default=None, repr=False)
 
     def describe(
@@ -151,9 +155,8 @@ class LearnedDescriptor:
     def _loaded(self) -> tuple[DescriptorNet, tuple[float, ...]]:
         """The network and the radii of its inputs."""
         if self._trained is None:
-            file = Path(self.weights) if self.weights else trained_file("descriptor")
             network = DescriptorNet()
-            about = load_network(network, file)
+            about = load_network(network, Path(self.weights).expanduser())
             radii = tuple(float(r) for r in about.get("radii_voxels", RADII_VOXELS))
             self._trained = network, radii
         return self._trained

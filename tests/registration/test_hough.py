@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from fragment_world import VOXEL, fragment, poses, room
 from scipy.spatial.transform import Rotation
 
@@ -14,6 +15,8 @@ from registration.confidence import share_among
 from registration.degeneracy import degeneracies
 from registration.features.fpfh import mirrored, multi_scale_fpfh
 from registration.hough import HoughRegistrar
+from registration.learned.descriptor import DescriptorNet
+from registration.learned.weights_file import save_network
 from registration.matching import match_features
 from registration.neighbours import within_radius
 from registration.prepare import prepare
@@ -194,7 +197,6 @@ def test_unknown_sensor_is_inferred(clouds):
 @pytest.mark.parametrize(
     "options",
     [
-        {"descriptor": "learned"},
         {"peak_scores": "learned"},
         {"votes": "pairs"},
         {"votes": "points"},
@@ -204,6 +206,20 @@ def test_other_choices_find_the_same_alignment(clouds, options):
     registrar = HoughRegistrar(**options)
     ready = [registrar.prepare(c, VOXEL) for c in clouds[:2]]
     turn, shift = errors(registrar.register(*ready).target_from_source, clouds[2])
+    assert turn < 1.0
+    assert shift < VOXEL
+
+
+def test_network_s_descriptors_find_the_same_alignment(clouds, tmp_path):
+    a, b, true = clouds
+    plain = HoughRegistrar(radii=[3.0, 5.0, 8.0]).prepare(a, VOXEL)
+    network = DescriptorNet()
+    network.start_from(torch.from_numpy(np.asarray(plain.features, np.float32)))
+    file = tmp_path / "descriptor.safetensors"
+    save_network(network, file, {"radii_voxels": [3.0, 5.0, 8.0]})
+    registrar = HoughRegistrar(descriptor="learned", weights=str(file))
+    ready = [registrar.prepare(c, VOXEL) for c in (a, b)]
+    turn, shift = errors(registrar.register(*ready).target_from_source, true)
     assert turn < 1.0
     assert shift < VOXEL
 
@@ -381,6 +397,8 @@ def test_unfit_scales_are_refused():
         ({"min_probability": 1.5}, "min_probability must be 0 to 1"),
         ({"radii": [1.0]}, "radii must be 2 voxels or more"),
         ({"cliques": 0}, "cliques must be 1 or more"),
+        ({"descriptor": "learned"}, "descriptor=learned and weights=<descriptor.safetensors> go"),
+        ({"weights": "a.safetensors"}, "descriptor=learned and weights="),
         ({"descriptor": "shot"}, "descriptor must be one of auto, fpfh, learned, given, got shot"),
         ({"peak_scores": "max"}, "peak_scores must be one of mass, learned, got max"),
     ],
