@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python -m recon run
 
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
