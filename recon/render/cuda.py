@@ -31,12 +31,15 @@ class CudaRenderer(Renderer):
     ) -> Rendered:
         """Draw one picture (see `Renderer.render`); other dtypes are converted to float32.
 
-        Raises:
-            ValueError: The splats are not in CUDA memory.
+        Splats that lie elsewhere are drawn in CUDA memory and the picture is brought back.
         """
         device = gaussians.means.device
         if device.type != "cuda":
-            raise ValueError(f"gaussians must be on a cuda device, got {device}")
+            there = self.render(
+                gaussians.to("cuda"), camera, cam_from_world, background=background,
+                sh_degree=sh_degree,
+            )  # fmt: skip
+            return _brought(there, device)
         from gsplat.rendering import rasterization
 
         degree = gaussians.sh_degree if sh_degree is None else min(sh_degree, gaussians.sh_degree)
@@ -70,3 +73,11 @@ class CudaRenderer(Renderer):
         radius[finite] = info["radii"].detach().reshape(len(good), -1).amax(1).to(torch.float32)
         pairs = int(info["flatten_ids"].numel())
         return Rendered(colours[0, ..., :3], alphas[0, ..., 0], colours[0, ..., 3], radius, pairs)
+
+
+def _brought(drawn: Rendered, device: torch.device) -> Rendered:
+    """The same picture in another memory."""
+    radius = None if drawn.radius_px is None else drawn.radius_px.to(device)
+    return Rendered(
+        drawn.rgb.to(device), drawn.alpha.to(device), drawn.depth.to(device), radius, drawn.pairs
+    )

@@ -77,6 +77,21 @@ def test_cuda_matches_reference(reference):
         assert cos >= COSINE_FLOOR, name
 
 
+@pytest.mark.gpu
+def test_cuda_draws_splats_from_the_host_and_brings_the_picture_back():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    pytest.importorskip("gsplat")
+    scene, camera = random_scene(300, degree=1, seed=1), skewed_camera(61, 45)
+    pose = torch.as_tensor(turned((0.05, -0.1, 0.08), (0.1, -0.2, 0.3)), dtype=torch.float32)
+    renderer = renderer_for("cuda")
+    host = renderer.render(scene.to(torch.float32), camera, pose)
+    there = renderer.render(scene.to(torch.float32).to("cuda"), camera, pose)
+    for name in ("rgb", "alpha", "depth", "radius_px"):
+        assert getattr(host, name).device.type == "cpu"
+        assert torch.equal(getattr(host, name), getattr(there, name).cpu()), name
+
+
 def _tangent(gradient, pose):
     """Gradient of a twist applied on the left of the pose."""
     twist = gradient[:3] @ pose[:3].T  # d/dG of tr(gradient^T G pose)
