@@ -194,7 +194,7 @@ def test_blocks_of_rows_do_not_change_nearest_neighbours(monkeypatch, block):
         for n in (101, 57)
     )
     monkeypatch.setattr("corr.matchers.nearest.ROW_BLOCK", block)
-    i, j, cossim = mutual_nearest(a, b, -1.0)
+    i, j, _ = mutual_nearest(a, b, -1.0)
     similarity = a @ b.T
     expected = [
         (x, int(similarity[x].argmax()))

