@@ -1,7 +1,7 @@
 """`python -m corr match | eval | weights`."""
 
 from corr.cli import Command, dispatch
-from corr.options import EvalOptions, register_eval
+from corr.options import TWO_VIEW, EvalOptions, register_eval
 from corr.options_match import MatchOptions, WeightsOptions, register_match, register_weights
 
 
@@ -12,8 +12,10 @@ def _match(options: MatchOptions) -> None:
 
 
 def _eval(options: EvalOptions) -> None:
-    from corr.semantic.evaluate import evaluate
-
+    if options.benchmark in TWO_VIEW:
+        from corr.evaluation.evaluate import evaluate
+    else:
+        from corr.semantic.evaluate import evaluate
     print(evaluate(options))
 
 
@@ -33,7 +35,7 @@ COMMANDS = {
     ),
     "eval": Command(
         "corr_eval",
-        "PCK of semantic matching on SPair-71k, PF-PASCAL, PF-WILLOW, AP-10K, own photos",
+        "score matchers (poses, homographies) and semantic correspondence (PCK) on benchmarks",
         _eval,
         register_eval,
     ),
