@@ -60,7 +60,7 @@ def test_wrong_file_is_refused_by_its_checksum(tmp_path):
 
 
 def test_licence_that_forbids_commercial_use_is_said_once(monkeypatch, tmp_path, caplog):
-    entry = weights.Weights("own", "a test", "CC BY-NC 4.0", "own.pt", "https://x", commercial=False)
+    entry = weights.Weights("own", "a test", "CC BY-NC 4.0", "own.pt", "x", commercial=False)
     monkeypatch.setitem(MANIFEST, "own", entry)
     monkeypatch.setattr(weights, "_said", set())
     file = tmp_path / "own.pt"
