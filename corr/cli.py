@@ -1,5 +1,6 @@
 """From argv to typed options: a small dispatcher in front of `hydra.main`."""
 
+import itertools
 import os
 import re
 import select
@@ -23,6 +24,7 @@ class Command:
     summary: str
     main: Callable[[Any], None]  # gets the typed options
     register: Callable[[], None]  # fills Hydra's ConfigStore
+    positional: str = ""  # the list option that arguments without `=` go into; empty = none
 
 
 def dispatch(package: str, commands: Mapping[str, Command]) -> None:
@@ -45,7 +47,7 @@ def _dispatch(package: str, commands: Mapping[str, Command]) -> None:
         raise SystemExit(2)
     command = commands[args[0]]
     job = f"{package} {args[0]}"
-    overrides = [_expand_home(a) for a in args[1:]]
+    overrides = [_expand_home(a) for a in _named(args[1:], command.positional)]
     for override in overrides:
         if re.match(r"[+~]", override):
             print(f"{job}: {override} must not start with + or ~; options are set as key=value")
@@ -134,6 +136,26 @@ def _say(job: str, message: str, code: int = 1) -> int:
     sys.stdout.flush()
     print(f"{job}: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _named(arguments: list[str], option: str) -> list[str]:
+    """Arguments without a key as one list option, e.g. `photos=["a.jpg","b.jpg"]`.
+
+    A file whose name holds `=` is meant where such a file exists.
+    """
+    if not option:
+        return arguments
+    flags = {a for a in arguments if a.startswith(("-", "+"))}
+    # `--cfg job` and the like take a value.
+    values = {b for a, b in itertools.pairwise(arguments) if a in ("--cfg", "-c")}
+    plain = [
+        a for a in arguments
+        if a not in flags | values and ("=" not in a or Path(a).expanduser().exists())
+    ]  # fmt: skip
+    if not plain:
+        return arguments
+    quoted = ",".join("'" + a.replace("\\", "\\\\").replace("'", "\\'") + "'" for a in plain)
+    return [f"{option}=[{quoted}]", *(a for a in arguments if a not in plain)]
 
 
 def _expand_home(argument: str) -> str:

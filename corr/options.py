@@ -1,8 +1,13 @@
 """The options of `python -m corr eval`. No torch here: `--help` is instant."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from corr.geometry.robust import ESTIMATORS
+from corr.matchers.base import Matcher
+from corr.matchers.choices import MATCHERS
+from corr.matchers.xfeat import XFeatStar
 from corr.semantic.features.dino import DinoFeatures
 from corr.semantic.features.extractor import Extractor
 from corr.semantic.features.lite import LiteFeatures
@@ -10,7 +15,9 @@ from corr.semantic.features.xfeat import XFeatFeatures
 from corr.semantic.hough import Hough
 from corr.semantic.transfer import Mutual, Nearest, Transfer, Window
 
-BENCHMARKS = ("spair71k", "pf_pascal", "pf_willow", "ap10k", "own")
+SEMANTIC = ("spair71k", "pf_pascal", "pf_willow", "ap10k", "own")
+TWO_VIEW = ("megadepth1500", "scannet1500", "posed", "hpatches", "oxford")
+BENCHMARKS = (*SEMANTIC, *TWO_VIEW)
 SPLITS = ("trn", "val", "test")
 SIZES = ("large", "small")
 SUBSETS = ("intra_species", "cross_species", "cross_family")
@@ -19,11 +26,61 @@ EXTENTS = ("box", "image", "points")
 
 
 @dataclass
+class TwoViewOptions:
+    """How matches of two-view benchmarks are judged."""
+
+    estimators: str = "poselib:pycolmap:opencv"  # side by side, colons between; the first leads
+    thresholds: str = "0.5:1:2"  # px at the benchmark's size, colons between: the sweep
+    seed: int = 0  # of the random samples
+    shard: str = "1/1"  # k/n: only the k-th of n parts; the last one to finish writes the report
+    overlap: float = 0.3  # of posed: least share of each photo that the other one sees, 0 … 1
+    most_pairs: int = 0  # of posed: at most so many pairs, evenly chosen; 0 = all
+
+    def __post_init__(self):
+        for name in self.estimator_list():
+            if name not in ESTIMATORS:
+                raise ValueError(
+                    f"two_view.estimators must be of {', '.join(ESTIMATORS)}, got {name}"
+                )
+        self.threshold_list()
+        if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", self.shard) or not (
+            int(self.shard.split("/")[0]) <= int(self.shard.split("/")[1])
+        ):
+            raise ValueError(f"two_view.shard must be k/n with k up to n, got {self.shard}")
+        if not 0 <= self.overlap <= 1:
+            raise ValueError(f"two_view.overlap must lie in 0 … 1, got {self.overlap}")
+        if self.most_pairs < 0:
+            raise ValueError(f"two_view.most_pairs must be 0 or more, got {self.most_pairs}")
+
+    def estimator_list(self) -> list[str]:
+        """The estimators in the order given."""
+        return self.estimators.split(":")
+
+    def threshold_list(self) -> list[float]:
+        """The thresholds, pixels.
+
+        Raises:
+            ValueError: One is no positive number.
+        """
+        try:
+            found = [float(t) for t in self.thresholds.split(":")]
+        except ValueError:
+            found = [0.0]
+        if min(found) <= 0:
+            raise ValueError(
+                f"two_view.thresholds must be positive numbers with colons, got {self.thresholds}"
+            )
+        return found
+
+
+@dataclass
 class EvalOptions:
     """What `corr eval` can be told."""
 
-    benchmark: str = "???"  # spair71k | pf_pascal | pf_willow | ap10k | own
+    benchmark: str = "???"  # one of those listed above
     data: str = "???"  # folder of the benchmark, official layout
+    matcher: Matcher = field(default_factory=XFeatStar)
+    two_view: TwoViewOptions = field(default_factory=TwoViewOptions)
     features: Extractor = field(default_factory=LiteFeatures)
     transfer: Transfer = field(default_factory=Window)
     split: str = "test"  # trn | val | test
@@ -37,7 +94,7 @@ class EvalOptions:
     worst: int = 24  # pairs that report.html shows, those that went wrong most; 0 = no page
     cache: str = "outputs/features"  # folder that keeps features from run to run
     memory_mb: float = 512.0  # MB of features kept in memory
-    out: str = ""  # result folder; empty = outputs/eval/<benchmark>_<features>_<transfer>
+    out: str = ""  # result folder; empty = outputs/eval/<benchmark>_<what is evaluated>
 
     def __post_init__(self):
         _one_of("benchmark", self.benchmark, BENCHMARKS)
@@ -84,8 +141,11 @@ def register_eval() -> None:
     schema = OmegaConf.structured(EvalOptions)
     schema.features = MISSING  # the groups fill them
     schema.transfer = MISSING
+    schema.matcher = MISSING
     store.store(name="corr_eval_schema", node=schema)
     for name, kind in extractors().items():
         store.store(group="features", name=name, node=kind)
     for name, way in transfers().items():
         store.store(group="transfer", name=name, node=way)
+    for name, matcher in MATCHERS.items():
+        store.store(group="matcher", name=name, node=matcher)

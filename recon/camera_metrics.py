@@ -1,20 +1,16 @@
 """How far solved cameras are from true ones, after the best similarity between the two worlds."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from corr.errors import UserError
 from corr.geometry import Camera, Rigid3, Sim3, rotation_angle, umeyama
+from corr.geometry.transforms_json import read_transforms as transforms_json
 from recon.scene import View
-
-# Camera axes: OpenGL x right, y up, z back; OpenCV x right, y down, z forward.
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,43 +74,12 @@ def _read_binary(path: Path) -> dict[str, View]:
 def read_transforms(path: Path) -> dict[str, View]:
     """Cameras of a nerfstudio / instant-ngp `transforms.json` by file name.
 
-    Intrinsics may be global or per frame; distortion is not represented, the poses are exact.
+    Distortion is not represented, the poses are exact.
 
     Raises:
         UserError: The file is missing or lacks poses or a focal length.
     """
-    try:
-        record = json.loads(path.read_text())
-        frames = record["frames"]
-        views = {}
-        for frame in frames:
-            camera = _camera({**record, **frame})
-            world_from_gl = np.array(frame["transform_matrix"], dtype=np.float64)
-            # Files print few digits; the nearest rotation is what was meant.
-            U, _, Vt = np.linalg.svd(world_from_gl[:3, :3])
-            world_from_cam = Rigid3(U @ Vt @ OPENCV_FROM_OPENGL, world_from_gl[:3, 3])
-            name = Path(frame["file_path"]).name
-            views[name] = View(name, camera, world_from_cam.inverse())
-    except FileNotFoundError:
-        raise UserError(f"there are no true cameras at {path}; give cameras=<file>") from None
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a usable transforms.json ({error!r})") from None
-    return views
-
-
-def _camera(values: Mapping[str, Any]) -> Camera:
-    if "fl_x" in values:
-        focal_x = float(values["fl_x"])
-    elif "camera_angle_x" in values:
-        # Renderings of the NeRF kind state no size; only the angle matters for poses.
-        focal_x = 0.5 * float(values.get("w", 800)) / np.tan(0.5 * float(values["camera_angle_x"]))
-    else:
-        raise KeyError("fl_x or camera_angle_x")
-    width = round(float(values.get("w", 800)))
-    height = round(float(values.get("h", width)))
-    cx, cy = float(values.get("cx", width / 2)), float(values.get("cy", height / 2))
-    focal_y = float(values.get("fl_y", focal_x))
-    return Camera(width, height, np.array([[focal_x, 0, cx], [0, focal_y, cy], [0, 0, 1.0]]))
+    return {p.name: View(p.name, p.camera, p.cam_from_world) for p in transforms_json(path)}
 
 
 def score_cameras(views: Iterable[View], true_views: Mapping[str, View]) -> CameraScore:

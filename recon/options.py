@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field
 
 from corr.matchers.base import Matcher
-from corr.matchers.sift import Sift
+from corr.matchers.choices import MATCHERS
 from corr.matchers.xfeat import XFeatStar
 from recon.poses.solve import PoseSolver
 from recon.splats.optimiser import Optimiser
 from recon.splats.seeder import Seeder
 from recon.surface.mesher import Mesher
 
-MATCHERS: dict[str, type[Matcher]] = {"xfeat_star": XFeatStar, "sift": Sift}
 QUALITIES = ("quick", "default", "best")
 DEVICES = ("auto", "cpu", "cuda")
 

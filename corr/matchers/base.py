@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from corr.matches import Matches
 from corr.photos import Image
@@ -12,11 +13,15 @@ from corr.photos import Image
 class Matcher(ABC):
     """Matches many pairs of one photo set; whatever depends on one photo is computed once."""
 
+    RIGID: ClassVar[bool] = True  # whether matches are meant to be the same points of one scene
+
     @abstractmethod
     def match_pairs(
         self, images: Sequence[Image], pairs: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[tuple[int, int], Matches]]:
         """Yield every pair with its matches (possibly none), in the order of `pairs`.
 
-        Matches are in original pixels, masked-out places removed, scores in [0, 1].
+        Matches are in original pixels, masked-out places removed, scores in [0, 1]; `Matches`
+        says which side is sub-pixel. A pair's matches depend on its two photos and the options
+        alone, never on which other pairs are asked for.
         """

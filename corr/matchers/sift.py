@@ -1,22 +1,21 @@
 """SIFT: needs no weights; sub-pixel key points, best on sharp textured photos close together."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from corr.matchers.base import Matcher
+from corr.matchers.photo_matcher import PhotoMatcher
+from corr.matchers.picture import Picture
 from corr.matches import Matches
-from corr.photos import Image
 
 ROW_BLOCK = 2048  # rows of the similarity matrix held at a time
 
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    uv: Float[np.ndarray, "n 2"]  # original pixels
+    uv: Float[np.ndarray, "n 2"]  # picture pixels
     descriptor: Float[np.ndarray, "n 128"]  # unit length
 
     def __len__(self) -> int:
@@ -24,17 +23,19 @@ class _Features:
 
 
 @dataclass
-class Sift(Matcher):
+class Sift(PhotoMatcher):
     """OpenCV's SIFT with RootSIFT descriptors, mutual nearest neighbours and the ratio test.
 
     Sources: Lowe, IJCV 2004; Arandjelović and Zisserman, CVPR 2012 (RootSIFT).
     """
 
+    max_side: int = 0  # px, whole photos are shrunk to this; 0 = not at all
     max_keypoints: int = 8000  # per photo, the strongest ones
     ratio: float = 0.85  # largest ratio of the nearest to the second nearest distance, 0 … 1
     contrast: float = 0.02  # least contrast of a key point; lower finds more in flat photos
 
     def __post_init__(self):
+        super().__post_init__()
         if self.max_keypoints < 1:
             raise ValueError(f"matcher.max_keypoints must be positive, got {self.max_keypoints}")
         if not 0 < self.ratio <= 1:
@@ -42,32 +43,20 @@ class Sift(Matcher):
         if not self.contrast >= 0:
             raise ValueError(f"matcher.contrast must not be negative, got {self.contrast}")
 
-    def match_pairs(
-        self, images: Sequence[Image], pairs: Sequence[tuple[int, int]]
-    ) -> Iterator[tuple[tuple[int, int], Matches]]:
-        """Yield every pair with its matches, in the order of `pairs`."""
-        left = Counter(i for pair in pairs for i in pair)
-        features: dict[int, _Features] = {}
-        for a, b in pairs:
-            for i in (a, b):
-                if i not in features:
-                    features[i] = self._describe(images[i])
-            yield (a, b), self._match(features[a], features[b])
-            for i in (a, b):
-                left[i] -= 1
-                if not left[i]:
-                    features.pop(i, None)
-
-    def _describe(self, image: Image) -> _Features:
+    def _describe(self, picture: Picture) -> _Features:
         import cv2
 
-        grey = cv2.cvtColor(image.load(), cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY)
+        mask: Any = None if picture.usable is None else picture.usable.astype(np.uint8) * 255
+        scale = min(1.0, self.max_side / max(grey.shape)) if self.max_side else 1.0
+        if scale < 1.0:
+            size = tuple(max(1, round(s * scale)) for s in grey.shape[::-1])
+            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+            mask = mask if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        picture_px = np.array([picture.place.width, picture.place.height]) / grey.shape[::-1]
         # cv2's own limit drops equal responses in an order that depends on threads.
         sift = cv2.SIFT.create(contrastThreshold=self.contrast)
-        mask = image.load_mask()
-        keypoints, descriptor = sift.detectAndCompute(
-            grey, None if mask is None else mask.astype(np.uint8) * 255
-        )
+        keypoints, descriptor = sift.detectAndCompute(grey, mask)
         if descriptor is None:
             return _Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
         xy = np.array([k.pt for k in keypoints], dtype=np.float64)
@@ -75,7 +64,7 @@ class Sift(Matcher):
         order = np.lexsort((xy[:, 1], xy[:, 0], -response))[: self.max_keypoints]
         root = np.sqrt(descriptor[order] / np.maximum(descriptor[order].sum(1, keepdims=True), 1))
         # OpenCV puts the top-left pixel's centre at (0, 0), we at (0.5, 0.5).
-        return _Features(image.to_original(xy[order] + 0.5), root.astype(np.float32))
+        return _Features((xy[order] + 0.5) * picture_px, root.astype(np.float32))
 
     def _match(self, a: _Features, b: _Features) -> Matches:
         if len(a) < 2 or len(b) < 2:

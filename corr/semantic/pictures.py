@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
+from corr.page.pictures import at_height
+
 GREEN, RED, GREY = (17, 160, 98), (214, 48, 72), (150, 155, 165)
 GAP_PX = 12
 
@@ -23,7 +25,7 @@ def pair_picture(
     height: int = 300,
 ) -> UInt8[np.ndarray, "height w 3"]:
     """Both photos side by side at one height, a line from every key-point to its match."""
-    photos, scales = zip(*(_at_height(p, height) for p in (source, target)), strict=True)
+    photos, scales = zip(*(at_height(p, height) for p in (source, target)), strict=True)
     left = photos[0].width + GAP_PX
     canvas = PilImage.new("RGB", (left + photos[1].width, height), (255, 255, 255))
     canvas.paste(photos[0], (0, 0))
@@ -58,15 +60,6 @@ def marked(
         box = [uv[0] - r, uv[1] - r, uv[0] + r, uv[1] + r]
         draw.ellipse(box, outline=colour, width=max(2, round(radius / 4)))
     return np.asarray(canvas)
-
-
-def _at_height(
-    photo: UInt8[np.ndarray, "h w 3"], height: int
-) -> tuple[PilImage.Image, Float[np.ndarray, " 2"]]:
-    """The photo at a height, and picture pixels per photo pixel along u and v."""
-    width = max(1, round(photo.shape[1] * height / photo.shape[0]))
-    small = PilImage.fromarray(photo).resize((width, height), PilImage.Resampling.BILINEAR)
-    return small, np.array([width / photo.shape[1], height / photo.shape[0]])
 
 
 def _dot(draw: ImageDraw.ImageDraw, at: Float[np.ndarray, " 2"], colour: tuple[int, ...]) -> None:

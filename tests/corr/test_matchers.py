@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from corr.matchers.nearest import mutual_nearest
 from corr.matchers.sift import Sift
-from corr.matchers.xfeat import XFeatStar, _mutual_nearest
+from corr.matchers.xfeat import XFeatStar
 from corr.matches import Matches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -172,7 +173,7 @@ def test_nothing_to_match_is_no_error(texture, as_image, matcher):
         (lambda: XFeatStar(min_cossim=1.0), r"matcher.min_cossim must lie in \[-1, 1\), got 1"),
         (lambda: XFeatStar(min_confidence=-0.1), "matcher.min_confidence must lie in"),
         (lambda: XFeatStar(max_side=8), "matcher.max_side must be at least 64, got 8"),
-        (lambda: XFeatStar(device="tpu"), "matcher.device must be auto, cpu or cuda, got tpu"),
+        (lambda: XFeatStar(device="tpu"), "matcher.device must be auto, cpu, cuda or mps, got tpu"),
         (lambda: Sift(max_keypoints=0), "matcher.max_keypoints must be positive, got 0"),
         (lambda: Sift(ratio=0.0), r"matcher.ratio must lie in \(0, 1\], got 0"),
         (lambda: Sift(contrast=-1.0), "matcher.contrast must not be negative, got -1"),
@@ -192,8 +193,8 @@ def test_blocks_of_rows_do_not_change_nearest_neighbours(monkeypatch, block):
         torch.nn.functional.normalize(torch.randn(n, 8, generator=generator), dim=1)
         for n in (101, 57)
     )
-    monkeypatch.setattr("corr.matchers.xfeat.ROW_BLOCK", block)
-    i, j = _mutual_nearest(a, b, -1.0)
+    monkeypatch.setattr("corr.matchers.nearest.ROW_BLOCK", block)
+    i, j, _ = mutual_nearest(a, b, -1.0)
     similarity = a @ b.T
     expected = [
         (x, int(similarity[x].argmax()))

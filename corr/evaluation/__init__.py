@@ -1,0 +1,1 @@
+"""Two-view evaluation: predict, then estimate, then score, each from files."""

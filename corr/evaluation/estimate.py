@@ -1,0 +1,176 @@
+"""From stored matches to poses and homographies, by several estimators and thresholds."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image as PilImage
+from tqdm import tqdm
+
+from corr.evaluation.predict import load
+from corr.evaluation.sets import PairSet, PhotoFile, TruePair
+from corr.geometry.epipolar import normalised, pose_error_deg, symmetric_epipolar_sq
+from corr.geometry.robust import homography, relative_pose
+from corr.lines import appended, complete_lines
+from corr.matches import Matches
+
+CORRECT_PX = 3.0  # of homographies: transfer error up to which a match is right
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one estimator made of one pair's matches, with its error."""
+
+    key: str
+    estimator: str
+    threshold: float  # pixels at the set's size
+    error: float  # degrees (the larger of rotation and direction) or pixels (mean of corners)
+    inliers: int
+    seconds: float
+
+
+Job = tuple[str, str, float]
+
+
+def from_line(line: str) -> Estimate:
+    """The reverse of a line of estimates; null is an infinite error.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    values = json.loads(line)
+    try:
+        error = values["error"]
+        return Estimate(**{**values, "error": float("inf") if error is None else float(error)})
+    except (TypeError, KeyError) as error_:
+        raise ValueError(f"not an estimate: {error_}") from None
+
+
+def to_line(estimate: Estimate) -> str:
+    """One line of JSON."""
+    values = asdict(estimate)
+    if not np.isfinite(estimate.error):
+        values["error"] = None
+    return json.dumps(values)
+
+
+def read_estimates(folder: Path) -> dict[Job, Estimate]:
+    """The estimates of all shards."""
+    files = sorted(folder.glob("estimates*.jsonl"))
+    found = [e for file in files for e in complete_lines(file, from_line)]
+    return {(e.key, e.estimator, e.threshold): e for e in found}
+
+
+def estimate(
+    pairs: Sequence[TruePair], whole: PairSet, folder: Path, file: Path,
+    *, estimators: Sequence[str], thresholds: Sequence[float], seed: int,
+) -> None:  # fmt: skip
+    """Estimate what is still missing, keeping each answer as it comes."""
+    done = read_estimates(folder)
+    ways = list(itertools.product(estimators, thresholds))
+    todo = [p for p in pairs if any((p.key, *way) not in done for way in ways)]
+    own = [to_line(e) for e in complete_lines(file, from_line)]
+    with appended(file, own) as add:
+        for pair in tqdm(todo, desc="estimate", unit="pair", disable=len(todo) < 20):
+            seen = Seen.of(pair, load(folder, pair.key), whole)
+            for way in ways:
+                if (pair.key, *way) not in done:
+                    add(to_line(seen.estimate(*way, seed)))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A pair's matches at the size that its set states errors at, lens distortion removed."""
+
+    pair: TruePair
+    uv_a: Float[np.ndarray, "n 2"]
+    uv_b: Float[np.ndarray, "n 2"]
+    scale_a: float
+    scale_b: float
+    size_a: tuple[int, int]  # width and height of the file, pixels
+
+    @classmethod
+    def of(cls, pair: TruePair, matches: Matches, whole: PairSet) -> "Seen":
+        """Scale the matches of a pair."""
+        size_a, scale_a = _scale(pair.a, whole.side, whole.side_of)
+        _, scale_b = _scale(pair.b, whole.side, whole.side_of)
+        uv_a, uv_b = _undistorted(matches.uv_a, pair.a), _undistorted(matches.uv_b, pair.b)
+        return cls(pair, uv_a * scale_a, uv_b * scale_b, scale_a, scale_b, size_a)
+
+    def estimate(self, estimator: str, threshold: float, seed: int) -> Estimate:
+        """One estimate and its error."""
+        start = perf_counter()
+        if self.pair.b_from_a is not None:
+            answer = relative_pose(
+                estimator, self.uv_a, self.uv_b, *self._calibrations(), max_error_px=threshold,
+                seed=seed,
+            )  # fmt: skip
+            seconds = perf_counter() - start
+            found = None if answer is None else answer.b_from_a
+            error = max(pose_error_deg(found, self.pair.b_from_a))
+        else:
+            answer = homography(estimator, self.uv_a, self.uv_b, max_error_px=threshold, seed=seed)
+            seconds = perf_counter() - start
+            error = self._corner_error(None if answer is None else answer.H)
+        inliers = 0 if answer is None else int(answer.inliers.sum())
+        return Estimate(self.pair.key, estimator, threshold, error, inliers, round(seconds, 5))
+
+    def correct(self, epipolar: float) -> np.ndarray:
+        """Which matches are right: by the epipolar distance, or within `CORRECT_PX`."""
+        if self.pair.b_from_a is not None:
+            K_a, K_b = self._calibrations()
+            xy_a, xy_b = normalised(self.uv_a, K_a), normalised(self.uv_b, K_b)
+            error = symmetric_epipolar_sq(xy_a, xy_b, self.pair.b_from_a)
+            return error < epipolar
+        return np.linalg.norm(transfer(self._true_H(), self.uv_a) - self.uv_b, axis=-1) < CORRECT_PX
+
+    def _calibrations(self) -> tuple[np.ndarray, np.ndarray]:
+        assert self.pair.a.K is not None
+        assert self.pair.b.K is not None
+        return (
+            np.diag([self.scale_a, self.scale_a, 1]) @ self.pair.a.K,
+            np.diag([self.scale_b, self.scale_b, 1]) @ self.pair.b.K,
+        )
+
+    def _true_H(self) -> np.ndarray:
+        assert self.pair.H is not None
+        to_b, from_a = (np.diag([s, s, 1.0]) for s in (self.scale_b, 1 / self.scale_a))
+        return to_b @ self.pair.H @ from_a
+
+    def _corner_error(self, H: np.ndarray | None) -> float:
+        """Mean distance of photo a's corners from where they belong in photo b."""
+        if H is None:
+            return float("inf")
+        width, height = np.array(self.size_a) * self.scale_a
+        corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+        off = transfer(H, corners) - transfer(self._true_H(), corners)
+        error = float(np.linalg.norm(off, axis=-1).mean())
+        return error if np.isfinite(error) else float("inf")
+
+
+def transfer(H: Float[np.ndarray, "3 3"], uv: Float[np.ndarray, "n 2"]) -> np.ndarray:
+    """Points mapped by a homography."""
+    xyw = np.concatenate([uv, np.ones((len(uv), 1))], -1) @ H.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return xyw[:, :2] / xyw[:, 2:]
+
+
+def _scale(photo: PhotoFile, side: int, side_of: str) -> tuple[tuple[int, int], float]:
+    """The file's size, and pixels at the stated size per pixel of the file."""
+    with PilImage.open(photo.path) as file:
+        size = file.size
+    return size, side / (max(size) if side_of == "long" else min(size))
+
+
+def _undistorted(uv: Float[np.ndarray, "n 2"], photo: PhotoFile) -> np.ndarray:
+    if photo.distortion is None or not len(uv):
+        return uv
+    import cv2
+
+    points = cv2.undistortPoints(uv[:, None], photo.K, np.array(photo.distortion), P=photo.K)
+    return points[:, 0]

@@ -1,0 +1,102 @@
+"""Mutual nearest neighbours and the dual softmax, in row blocks: memory does not grow with n m."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+ROW_BLOCK = 2048  # rows of the similarity matrix held at a time
+
+
+def mutual_nearest(
+    a: "torch.Tensor", b: "torch.Tensor", min_cossim: float
+) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
+    """Index pairs of unit descriptors that are each other's nearest, and their cosines.
+
+    Args:
+        a: n d, of unit length.
+        b: m d, of unit length.
+        min_cossim: Pairs that are less alike are left out.
+    """
+    import torch
+
+    best_b = torch.empty(len(a), dtype=torch.long, device=a.device)
+    similarity = torch.empty(len(a), device=a.device, dtype=a.dtype)
+    best_a = torch.zeros(len(b), dtype=torch.long, device=a.device)
+    top = torch.full((len(b),), -2.0, device=a.device, dtype=a.dtype)
+    for start in range(0, len(a), ROW_BLOCK):
+        block = a[start : start + ROW_BLOCK] @ b.T
+        similarity[start : start + ROW_BLOCK], best_b[start : start + ROW_BLOCK] = block.max(1)
+        value, row = block.max(0)
+        better = value > top
+        top = torch.where(better, value, top)
+        best_a = torch.where(better, row + start, best_a)
+    i = torch.arange(len(a), device=a.device)
+    i = i[(best_a[best_b] == i) & (similarity >= min_cossim)]
+    return i, best_b[i], similarity[i]
+
+
+@dataclass(frozen=True, eq=False)
+class SoftMatches:
+    """Mutual maxima of a dual softmax: rows, columns and their confidence, by row."""
+
+    i: "torch.Tensor"
+    j: "torch.Tensor"
+    confidence: "torch.Tensor"
+
+
+def dual_softmax(
+    a: "torch.Tensor",
+    b: "torch.Tensor",
+    *,
+    scale: float,
+    threshold: float,
+    usable_a: "torch.Tensor | None" = None,
+    usable_b: "torch.Tensor | None" = None,
+    rows: int = 0,
+) -> SoftMatches:
+    """Mutual maxima of softmax over rows times softmax over columns of `scale * a @ b.T`.
+
+    Two passes over blocks of rows: the first gathers the logarithms of both sums, the second the
+    maxima, so that no n x m matrix exists. Rows and columns that are not usable are left out of
+    the sums (their similarity is minus infinity), as padding is in LoFTR.
+
+    Args:
+        a: n d.
+        b: m d.
+        scale: Of the similarities, the inverse temperature.
+        threshold: Least confidence of a match, exclusive.
+        usable_a: n, bool; None = all.
+        usable_b: m, bool; None = all.
+        rows: Rows held at a time; 0 = `ROW_BLOCK`.
+
+    Source: Sun et al., LoFTR, CVPR 2021, section 3.3.
+    """
+    import torch
+
+    rows = rows or ROW_BLOCK
+    n, m = len(a), len(b)
+    empty = torch.zeros(0, dtype=torch.long, device=a.device)
+    keep_a = torch.arange(n, device=a.device) if usable_a is None else usable_a.nonzero()[:, 0]
+    keep_b = torch.arange(m, device=a.device) if usable_b is None else usable_b.nonzero()[:, 0]
+    if not len(keep_a) or not len(keep_b):
+        return SoftMatches(empty, empty, a.new_zeros(0))
+    a, b = (a if usable_a is None else a[keep_a]) * scale, b if usable_b is None else b[keep_b]
+    blocks = [slice(s, min(s + rows, len(a))) for s in range(0, len(a), rows)]
+    row_sum = torch.empty(len(a), device=a.device, dtype=a.dtype)
+    column_sum = torch.full((len(b),), -torch.inf, device=a.device, dtype=a.dtype)
+    for block in blocks:
+        similarity = a[block] @ b.T
+        row_sum[block] = similarity.logsumexp(1)
+        column_sum = torch.logaddexp(column_sum, similarity.logsumexp(0))
+    best_b = torch.empty(len(a), dtype=torch.long, device=a.device)
+    value = torch.empty(len(a), device=a.device, dtype=a.dtype)
+    top = torch.full((len(b),), -torch.inf, device=a.device, dtype=a.dtype)
+    for block in blocks:
+        log = (a[block] @ b.T).mul_(2.0).sub_(column_sum).sub_(row_sum[block, None])
+        value[block], best_b[block] = log.max(1)
+        top = torch.maximum(top, log.max(0).values)
+    confidence = value.exp()
+    i = ((value == top[best_b]) & (confidence > threshold)).nonzero()[:, 0]
+    return SoftMatches(keep_a[i], keep_b[best_b[i]], confidence[i])
