@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from corr.errors import UserError
+from corr.setup_note import keep_setup
 from corr.store import digest, write_atomic
 from registration.datasets.benchmark import Benchmark
 from registration.datasets.kitti import read_kitti
 from registration.datasets.redwood import read_icl_nuim
 from registration.datasets.threedmatch import read_3dmatch
 from registration.evaluation.plots import reliability_and_overlap
-from registration.evaluation.predictions import files_key, keep_setup, read_all
+from registration.evaluation.predictions import files_key, read_all
 from registration.evaluation.scores import Scores, score
 from registration.evaluation.tables import keypoint_table, markdown
 from registration.evaluation.workers import PairTask, Setup, predict

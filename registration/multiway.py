@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from corr.errors import UserError
+from corr.setup_note import keep_setup
 from corr.store import digest
 from registration.cloud import PointCloud
-from registration.evaluation.predictions import Key, Prediction, files_key, keep_setup
+from registration.evaluation.predictions import Key, Prediction, files_key
 from registration.evaluation.workers import PairTask, Setup, predict
 from registration.files import READERS, read_cloud
 from registration.multiway_candidates import candidate_pairs

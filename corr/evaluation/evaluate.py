@@ -19,7 +19,7 @@ from corr.evaluation.tables import markdown
 from corr.folders import make_folder
 from corr.options import EvalOptions, choice_name
 from corr.options_match import PAIR_MATCHERS
-from corr.semantic.evaluation.predictions import keep_setup
+from corr.setup_note import keep_setup
 from corr.store import write_atomic
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,13 @@ from corr.semantic.datasets.base import PairSet
 from corr.semantic.datasets.read import read_pairs
 from corr.semantic.evaluation.page import write_page
 from corr.semantic.evaluation.predict import predict
-from corr.semantic.evaluation.predictions import Prediction, keep_setup
+from corr.semantic.evaluation.predictions import Prediction
 from corr.semantic.evaluation.scores import Scores, score
 from corr.semantic.evaluation.tables import markdown
 from corr.semantic.features.cache import FeatureCache, described
 from corr.semantic.pck_check import self_check
 from corr.semantic.pose_alignment import flipped_side
+from corr.setup_note import keep_setup
 from corr.store import write_atomic
 
 log = logging.getLogger(__name__)

@@ -10,17 +10,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from corr.errors import UserError
 from corr.geometry.rigid import Rigid3
 from corr.lines import complete_lines
 from corr.store import digest, write_atomic
 
 Key = tuple[str, int, int]
-SETUP_FILE = "setup.json"
-CHANGED = {
-    "scans": "the scans have changed since",
-    "files": "the benchmark's files have changed since",
-}  # instead of the hashes, which tell nobody anything
 
 
 @dataclass(frozen=True)
@@ -125,34 +119,3 @@ def _state(file: Path) -> tuple[int, int]:
     except FileNotFoundError:
         return -1, 0
     return stat.st_size, stat.st_mtime_ns
-
-
-def keep_setup(folder: Path, setup: dict[str, Any]) -> None:
-    """Note what the predictions in a folder are made with.
-
-    A value that is a dict may lack keys that another run has (another part of the same work).
-
-    Raises:
-        UserError: It holds predictions made with something else.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / SETUP_FILE
-    if path.is_file() and any(folder.glob("predictions*.jsonl")):
-        before = json.loads(path.read_text())
-        changed = [k for k in {*before, *setup} if _differ(before.get(k), setup.get(k))]
-        if changed:
-            key = min(changed, key=lambda k: (k in CHANGED, k))
-            made = f"made with {key}={before.get(key)}, not {setup.get(key)}"
-            if key in CHANGED:
-                made = f"of before: {CHANGED[key]}"
-            raise UserError(
-                f"{folder} holds predictions {made}; choose another out= or delete the folder"
-            )
-        setup = {k: {**before[k], **v} if isinstance(v, dict) else v for k, v in setup.items()}
-    write_atomic(path, json.dumps(setup, indent=1))
-
-
-def _differ(before: Any, now: Any) -> bool:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return any(before[k] != now[k] for k in before.keys() & now.keys())
-    return before != now

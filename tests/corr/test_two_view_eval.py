@@ -104,9 +104,7 @@ def test_killed_run_is_continued_to_the_same_numbers(whole, posed, tmp_path, mon
     again = options("posed", posed, out)
     described = []
     original = Sift._describe
-    monkeypatch.setattr(
-        Sift, "_describe", lambda self, p: described.append(p) or original(self, p)
-    )
+    monkeypatch.setattr(Sift, "_describe", lambda self, p: described.append(p) or original(self, p))
     evaluate(again)
     assert len(described) == 2  # the photos of the last pair alone
     assert metrics(out) == metrics(whole)

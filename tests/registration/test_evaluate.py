@@ -17,6 +17,7 @@ import pytest
 
 from corr.errors import UserError
 from corr.geometry.rigid import Rigid3, rotation_angle
+from corr.setup_note import keep_setup
 from registration.baselines import KissMatcher, Open3DRansac
 from registration.datasets.threedmatch import SCENES, read_3dmatch
 from registration.evaluate import evaluate, with_keypoints
@@ -24,7 +25,6 @@ from registration.evaluation.plots import reliability_and_overlap
 from registration.evaluation.predictions import (
     Prediction,
     from_line,
-    keep_setup,
     read_all,
     read_predictions,
     to_line,

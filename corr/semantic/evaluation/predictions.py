@@ -10,11 +10,9 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Float
 
-from corr.errors import UserError
 from corr.lines import complete_lines
 from corr.store import write_atomic
 
-SETUP_FILE = "setup.json"
 _AT_ONCE = 100  # lines between writes; a kill costs at most so many pairs
 
 
@@ -90,24 +88,3 @@ def store(
 def _onto_disk(file: IO[str]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def keep_setup(folder: Path, setup: dict[str, Any]) -> None:
-    """Note what the predictions in a folder are made with.
-
-    Raises:
-        UserError: It holds predictions made with something else.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / SETUP_FILE
-    setup = json.loads(json.dumps(setup))
-    if path.is_file() and any(folder.glob("predictions*.jsonl")):
-        before = json.loads(path.read_text())
-        changed = sorted(k for k in {*before, *setup} if before.get(k) != setup.get(k))
-        if changed:
-            key = changed[0]
-            raise UserError(
-                f"{folder} holds predictions made with {key}={before.get(key)}, not "
-                f"{setup.get(key)}; choose another out= or delete the folder"
-            )
-    write_atomic(path, json.dumps(setup, indent=1))

@@ -18,7 +18,6 @@ from corr.semantic.evaluation.predict import in_cache_order
 from corr.semantic.evaluation.predictions import (
     Prediction,
     from_line,
-    keep_setup,
     read_predictions,
     to_line,
 )
@@ -27,6 +26,7 @@ from corr.semantic.evaluation.scores import score
 from corr.semantic.evaluation.tables import AVERAGES, heading, markdown
 from corr.semantic.features.lite import LiteFeatures
 from corr.semantic.transfer import Mutual, Nearest, Window
+from corr.setup_note import keep_setup
 from tests.conftest import ROOT, command
 
 pytestmark = [pytest.mark.weights, pytest.mark.usefixtures("one_thread")]
