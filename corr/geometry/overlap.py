@@ -29,7 +29,7 @@ def shared_view(
     depths = np.where(depths > 0.1 * fallback, depths, 2.0 * fallback)
     shares = np.zeros((len(cameras), len(cameras)))
     for i, (camera, pose) in enumerate(zip(cameras, cam_from_world, strict=True)):
-        places = (np.stack(np.mgrid[:GRID, :GRID], -1).reshape(-1, 2) + 0.5) / GRID
+        places = (np.indices((GRID, GRID)).reshape(2, -1).T + 0.5) / GRID
         uv = np.tile(places * [camera.width, camera.height], (len(DEPTHS), 1))
         depth = np.repeat(np.array(DEPTHS) * depths[i], GRID**2)
         xyz = pose.inverse().apply(camera.unproject(uv, depth))

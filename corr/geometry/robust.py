@@ -94,7 +94,8 @@ def _pycolmap(
         )
         for K in (K_a, K_b)
     ]  # fmt: skip
-    found = pycolmap.estimate_essential_matrix(uv_a, uv_b, *cameras, _colmap(error_px, seed))
+    options = _colmap(error_px, seed)
+    found = pycolmap.estimate_essential_matrix(uv_a, uv_b, cameras[0], cameras[1], options)
     if found is None:
         return None
     matrix = found["cam2_from_cam1"].matrix()
