@@ -26,6 +26,7 @@ class EvalOptions:
     data: str = "???"  # folder of the benchmark, official layout
     features: Extractor = field(default_factory=LiteFeatures)
     transfer: Transfer = field(default_factory=Window)
+    head: str = ""  # head.safetensors of corr train, refines the features; empty = none
     split: str = "test"  # trn | val | test
     size: str = "large"  # of spair71k: large (the benchmark) | small
     subset: str = "intra_species"  # of ap10k: intra_species | cross_species | cross_family
@@ -40,12 +41,12 @@ class EvalOptions:
     out: str = ""  # result folder; empty = outputs/eval/<benchmark>_<features>_<transfer>
 
     def __post_init__(self):
-        _one_of("benchmark", self.benchmark, BENCHMARKS)
-        _one_of("split", self.split, SPLITS)
-        _one_of("size", self.size, SIZES)
-        _one_of("subset", self.subset, SUBSETS)
-        _one_of("align", self.align, ALIGNMENTS)
-        _one_of("extent", self.extent, ("", *EXTENTS))
+        one_of("benchmark", self.benchmark, BENCHMARKS)
+        one_of("split", self.split, SPLITS)
+        one_of("size", self.size, SIZES)
+        one_of("subset", self.subset, SUBSETS)
+        one_of("align", self.align, ALIGNMENTS)
+        one_of("extent", self.extent, ("", *EXTENTS))
         if not self.worst >= 0:
             raise ValueError(f"worst must be 0 or more, got {self.worst}")
         if not self.every >= 1:
@@ -54,7 +55,8 @@ class EvalOptions:
             raise ValueError(f"memory_mb must be positive, got {self.memory_mb}")
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices."""
     if value not in (*choices, "(required)", "???"):
         named = ", ".join(filter(None, choices))
         raise ValueError(f"{name} must be one of {named}, got {value}")
