@@ -24,7 +24,7 @@ def _train_semantic(options: TrainOptions) -> None:
 TRAININGS = {
     "method": Command(
         "corr_train_semantic",
-        "a head for semantic matching on frozen features: supervised",
+        "a head for semantic matching on frozen features: supervised, matchme",
         _train_semantic,
         register_train,
     ),

@@ -23,7 +23,7 @@ class HeadShape:
     """What decides the network's parameters."""
 
     features: int  # numbers per cell of the frozen grid
-    hidden: int = 96  # channels of the residual
+    hidden: int = 64  # channels of the residual
 
 
 class FeatureHead(nn.Module):

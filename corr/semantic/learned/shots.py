@@ -6,7 +6,7 @@ key-point takes its twin's name. Sources: Zhang et al., Telling Left from Right,
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,11 +28,13 @@ class Shot:
         side: The photo; `mirrored` tells which.
         category: Its category.
         points: Known key-points, original pixels, under the names that they have in this shot.
+        trust: 0..1 of those that were guessed; an annotated one is not in it and has 1.
     """
 
     side: Side
     category: str
     points: Points
+    trust: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,8 @@ def mirrored(shot: Shot, twins: Twins) -> Shot:
         of.get(name, name): np.array([shot.side.width - uv[0], uv[1]])
         for name, uv in shot.points.items()
     }
-    return Shot(flipped_side(shot.side), shot.category, points)
+    trust = {of.get(name, name): value for name, value in shot.trust.items()}
+    return Shot(flipped_side(shot.side), shot.category, points, trust)
 
 
 def couple(a: Shot, b: Shot) -> Couple:
@@ -85,7 +88,8 @@ def couple(a: Shot, b: Shot) -> Couple:
         np.array([shot.points[name] for name in common], dtype=np.float64).reshape(-1, 2)
         for shot in (a, b)
     )
-    return Couple(a, b, uv_a, uv_b, np.ones(len(common)))
+    weight = [a.trust.get(name, 1.0) * b.trust.get(name, 1.0) for name in common]
+    return Couple(a, b, uv_a, uv_b, np.array(weight, dtype=np.float64))
 
 
 def cells(grid: FeatureGrid, uv: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from corr.semantic.datasets.base import PairSet
 from corr.semantic.learned.method import HEAD_FILE, Method, Trained, World, fit
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Supervised(Method):
     steps: int = 200  # of `couples` couples of photos each
     couples: int = 4  # whose gradients are accumulated
     lr: float = 2e-3  # peak of AdamW; a half cosine brings it to 1 %
-    hidden: int = 96  # channels of the head
+    hidden: int = 64  # channels of the head
     dropout: float = 0.2  # share of the frozen features' channels
     temperature: float = 0.04  # of cosines in the dense loss
     both: float = 0.35  # share of couples with both photos mirrored
@@ -57,15 +58,7 @@ class Supervised(Method):
         Raises:
             ValueError: No pair has enough common key-points.
         """
-        from corr.semantic.learned.shots import Shot, known_points
-
-        known = known_points(world.learned.pairs)
-        category = {side.name: p.category for p in world.learned.pairs
-                    for side in (p.source, p.target)}  # fmt: skip
-        shots = {
-            name: Shot(side, category[name], known[name])
-            for name, side in world.learned.photos.items()
-        }
+        shots = learned_shots(world.learned)
         couples = [
             (shots[p.source.name], shots[p.target.name])
             for p in world.learned.pairs
@@ -93,6 +86,15 @@ class Supervised(Method):
         elif u < self.both + self.single + self.itself:
             b = mirrored(a, twins)
         return couple(a, b)
+
+
+def learned_shots(pairs: PairSet) -> dict[str, "Shot"]:
+    """Every photo of a split with all key-points that are known of it."""
+    from corr.semantic.learned.shots import Shot, known_points
+
+    known = known_points(pairs.pairs)
+    category = {side.name: p.category for p in pairs.pairs for side in (p.source, p.target)}
+    return {name: Shot(side, category[name], known[name]) for name, side in pairs.photos.items()}
 
 
 def train_head(
