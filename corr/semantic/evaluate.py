@@ -9,7 +9,8 @@ from typing import Any
 
 from corr.errors import UserError
 from corr.folders import make_folder
-from corr.options import EvalOptions, choice_name, extractors, transfers
+from corr.options import EvalOptions, choice_name, extractors, parsed_lengths, transfers
+from corr.semantic.cycles import CyclePck, cycle_pck, cycle_table
 from corr.semantic.datasets.base import PairSet
 from corr.semantic.datasets.read import read_pairs
 from corr.semantic.evaluation.page import write_page
@@ -55,7 +56,12 @@ def evaluate(options: EvalOptions) -> str:
         mirrored = score(flipped, again, options.extent)
     on_disk = f"{len(pairs.photos)} photos, features of {cache.size_mb(pairs.photos):.1f} MB{seen}"
     setup = f"features={features}, transfer={transfer}; {_options_text(options)}; {on_disk}"
-    text = write_report(out, scores, setup=setup, mirrored=mirrored)
+    cycles: tuple[CyclePck, ...] = ()
+    if options.cycles:
+        cycles = cycle_pck(
+            pairs, cache, options.transfer, parsed_lengths(options.cycles), extent=options.extent
+        )
+    text = write_report(out, scores, setup=setup, mirrored=mirrored, cycles=cycles)
     if not options.worst:
         return f"{text}\nreport: {out / 'report.md'}"
     page = out / "report.html"
@@ -134,12 +140,22 @@ def _options_text(options: EvalOptions) -> str:
     return ", ".join(f"{k}={v}" for k, v in values.items())
 
 
-def write_report(out: Path, scores: Scores, *, setup: str, mirrored: Scores | None = None) -> str:
+def write_report(
+    out: Path,
+    scores: Scores,
+    *,
+    setup: str,
+    mirrored: Scores | None = None,
+    cycles: tuple[CyclePck, ...] = (),
+) -> str:
     """Write `metrics.json` and `report.md`; returns the text to print."""
     text = markdown(scores, setup=setup, mirrored=mirrored)
     numbers = {"setup": setup, **dataclasses.asdict(scores)}
     if mirrored is not None:
         numbers["mirrored"] = dataclasses.asdict(mirrored)
+    if cycles:
+        text += f"\n{cycle_table(cycles)}"
+        numbers["cycles"] = [dataclasses.asdict(c) for c in cycles]
     write_atomic(out / "metrics.json", json.dumps(_nulls(numbers), indent=1, allow_nan=False))
     write_atomic(out / "report.md", text)
     return text
