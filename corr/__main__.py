@@ -1,8 +1,12 @@
-"""`python -m corr match | eval | weights`."""
+"""`python -m corr match | eval | train | weights`."""
+
+import sys
+from collections.abc import Sequence
 
 from corr.cli import Command, dispatch
 from corr.options import TWO_VIEW, EvalOptions, register_eval
 from corr.options_match import MatchOptions, WeightsOptions, register_match, register_weights
+from corr.training_options import TrainOptions, register_train
 
 
 def _match(options: MatchOptions) -> None:
@@ -25,6 +29,29 @@ def _weights(options: WeightsOptions) -> None:
     print(table())
 
 
+def _train_semantic(options: TrainOptions) -> None:
+    from corr.semantic.learned.train import train
+
+    print(train(options))
+
+
+# What `corr train` trains, by the group that names it on the command line.
+TRAININGS = {
+    "method": Command(
+        "corr_train_semantic",
+        "a head for semantic matching on frozen features: supervised, matchme",
+        _train_semantic,
+        register_train,
+    ),
+}
+
+
+def training(arguments: Sequence[str]) -> Command:
+    """The training whose group is named (`method=…`), the first one by default."""
+    named = {argument.partition("=")[0].partition(".")[0] for argument in arguments}
+    return next((c for group, c in TRAININGS.items() if group in named), TRAININGS["method"])
+
+
 COMMANDS = {
     "match": Command(
         "corr_match",
@@ -39,6 +66,7 @@ COMMANDS = {
         _eval,
         register_eval,
     ),
+    "train": training(sys.argv[2:]),
     "weights": Command(
         "corr_weights",
         "which network weights are here, and how the others are got",

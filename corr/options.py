@@ -83,6 +83,7 @@ class EvalOptions:
     two_view: TwoViewOptions = field(default_factory=TwoViewOptions)
     features: Extractor = field(default_factory=LiteFeatures)
     transfer: Transfer = field(default_factory=Window)
+    head: str = ""  # head.safetensors of corr train, refines the features; empty = none
     split: str = "test"  # trn | val | test
     size: str = "large"  # of spair71k: large (the benchmark) | small
     subset: str = "intra_species"  # of ap10k: intra_species | cross_species | cross_family
@@ -91,18 +92,20 @@ class EvalOptions:
     every: int = 1  # only every n-th pair
     align: str = "none"  # none | pose: match from the flipped source where it fits better
     mirrored: bool = False  # score the pairs a second time, with the source flipped
+    cycles: str = ""  # k-CyPCK for these k, colons between: 2:3; empty = none
     worst: int = 24  # pairs that report.html shows, those that went wrong most; 0 = no page
     cache: str = "outputs/features"  # folder that keeps features from run to run
     memory_mb: float = 512.0  # MB of features kept in memory
     out: str = ""  # result folder; empty = outputs/eval/<benchmark>_<what is evaluated>
 
     def __post_init__(self):
-        _one_of("benchmark", self.benchmark, BENCHMARKS)
-        _one_of("split", self.split, SPLITS)
-        _one_of("size", self.size, SIZES)
-        _one_of("subset", self.subset, SUBSETS)
-        _one_of("align", self.align, ALIGNMENTS)
-        _one_of("extent", self.extent, ("", *EXTENTS))
+        one_of("benchmark", self.benchmark, BENCHMARKS)
+        one_of("split", self.split, SPLITS)
+        one_of("size", self.size, SIZES)
+        one_of("subset", self.subset, SUBSETS)
+        one_of("align", self.align, ALIGNMENTS)
+        one_of("extent", self.extent, ("", *EXTENTS))
+        parsed_lengths(self.cycles)
         if not self.worst >= 0:
             raise ValueError(f"worst must be 0 or more, got {self.worst}")
         if not self.every >= 1:
@@ -111,10 +114,23 @@ class EvalOptions:
             raise ValueError(f"memory_mb must be positive, got {self.memory_mb}")
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices."""
     if value not in (*choices, "(required)", "???"):
         named = ", ".join(filter(None, choices))
         raise ValueError(f"{name} must be one of {named}, got {value}")
+
+
+def parsed_lengths(text: str) -> tuple[int, ...]:
+    """`"2:3"` as numbers.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    parts = [p for p in text.split(":") if p]
+    if not all(p.isdecimal() and int(p) >= 2 for p in parts):
+        raise ValueError(f"cycles must be numbers from 2 on with colons between, got {text}")
+    return tuple(sorted({int(p) for p in parts}))
 
 
 def extractors() -> dict[str, type[Extractor]]:

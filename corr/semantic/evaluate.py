@@ -9,7 +9,8 @@ from typing import Any
 
 from corr.errors import UserError
 from corr.folders import make_folder
-from corr.options import EvalOptions, choice_name, extractors, transfers
+from corr.options import EvalOptions, choice_name, extractors, parsed_lengths, transfers
+from corr.semantic.cycles import CyclePck, cycle_pck, cycle_table
 from corr.semantic.datasets.base import PairSet
 from corr.semantic.datasets.read import read_pairs
 from corr.semantic.evaluation.page import write_page
@@ -17,11 +18,11 @@ from corr.semantic.evaluation.predict import predict
 from corr.semantic.evaluation.predictions import Prediction
 from corr.semantic.evaluation.scores import Scores, score
 from corr.semantic.evaluation.tables import markdown
-from corr.semantic.features.cache import FeatureCache, described
+from corr.semantic.features.cache import FeatureCache, described, open_cache
 from corr.semantic.pck_check import self_check
 from corr.semantic.pose_alignment import flipped_side
 from corr.setup_note import keep_setup
-from corr.store import write_atomic
+from corr.store import file_digest, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,15 @@ def evaluate(options: EvalOptions) -> str:
     """
     self_check()
     pairs = chosen_pairs(options)
-    features = choice_name(options.features, extractors())
+    features = choice_name(options.features, extractors()) + ("_head" if options.head else "")
     transfer = choice_name(options.transfer, transfers())
     out = Path(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}").resolve()
+    seen = _seen(options, pairs)
+    cache = open_cache(
+        Path(options.cache).expanduser(), options.features, options.memory_mb, options.head
+    )
     make_folder(out)
     keep_setup(out, _setup(options))
-    cache = FeatureCache(Path(options.cache).expanduser(), options.features, options.memory_mb)
     predictions = _predictions(pairs, cache, options, out / "predictions.jsonl")
     scores = score(pairs, predictions, options.extent)
     mirrored = None
@@ -51,9 +55,14 @@ def evaluate(options: EvalOptions) -> str:
             raise UserError("mirrored=true has no effect: no key-point's twin is known")
         again = _predictions(flipped, cache, options, out / "predictions_mirrored.jsonl")
         mirrored = score(flipped, again, options.extent)
-    on_disk = f"{len(pairs.photos)} photos, features of {cache.size_mb(pairs.photos):.1f} MB"
+    on_disk = f"{len(pairs.photos)} photos, features of {cache.size_mb(pairs.photos):.1f} MB{seen}"
     setup = f"features={features}, transfer={transfer}; {_options_text(options)}; {on_disk}"
-    text = write_report(out, scores, setup=setup, mirrored=mirrored)
+    cycles: tuple[CyclePck, ...] = ()
+    if options.cycles:
+        cycles = cycle_pck(
+            pairs, cache, options.transfer, parsed_lengths(options.cycles), extent=options.extent
+        )
+    text = write_report(out, scores, setup=setup, mirrored=mirrored, cycles=cycles)
     if not options.worst:
         return f"{text}\nreport: {out / 'report.md'}"
     page = out / "report.html"
@@ -97,30 +106,60 @@ def _predictions(
     return predict(pairs, cache, options.transfer, file, pose=pose)
 
 
+def _seen(options: EvalOptions, pairs: PairSet) -> str:
+    """What a report must say of photos that the head was trained on.
+
+    Raises:
+        UserError: They are of the test split.
+    """
+    if not options.head:
+        return ""
+    from corr.semantic.learned.files import read_trained
+    from corr.semantic.learned.unseen import check_untrained
+
+    count = check_untrained(read_trained(Path(options.head).expanduser()), pairs)
+    return f"; the head was trained on {count} of these photos, this is no result" if count else ""
+
+
 def _setup(options: EvalOptions) -> dict[str, Any]:
     """What decides the predictions, to recognise a folder by."""
     transfer = {"class": type(options.transfer).__name__, **dataclasses.asdict(options.transfer)}
+    # Predictions of before there were heads lack the key.
+    head = {"head": file_digest(Path(options.head).expanduser())} if options.head else {}
     return {
         "benchmark": options.benchmark, "split": options.split, "size": options.size,
         "subset": options.subset, "data": str(Path(options.data).expanduser().resolve()),
         "features": described(options.features), "transfer": transfer, "align": options.align,
+        **head,
     }  # fmt: skip
 
 
 def _options_text(options: EvalOptions) -> str:
     values = {f"features.{k}": v for k, v in described(options.features).items()
               if k not in ("class", "version", "weights")}  # fmt: skip
+    if options.head:
+        values["head"] = options.head
     values["align"] = options.align
     values |= {f"transfer.{k}": v for k, v in dataclasses.asdict(options.transfer).items()}
     return ", ".join(f"{k}={v}" for k, v in values.items())
 
 
-def write_report(out: Path, scores: Scores, *, setup: str, mirrored: Scores | None = None) -> str:
+def write_report(
+    out: Path,
+    scores: Scores,
+    *,
+    setup: str,
+    mirrored: Scores | None = None,
+    cycles: tuple[CyclePck, ...] = (),
+) -> str:
     """Write `metrics.json` and `report.md`; returns the text to print."""
     text = markdown(scores, setup=setup, mirrored=mirrored)
     numbers = {"setup": setup, **dataclasses.asdict(scores)}
     if mirrored is not None:
         numbers["mirrored"] = dataclasses.asdict(mirrored)
+    if cycles:
+        text += f"\n{cycle_table(cycles)}"
+        numbers["cycles"] = [dataclasses.asdict(c) for c in cycles]
     write_atomic(out / "metrics.json", json.dumps(_nulls(numbers), indent=1, allow_nan=False))
     write_atomic(out / "report.md", text)
     return text

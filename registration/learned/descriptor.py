@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from corr.training.weights_file import load_network
 from registration.features.fpfh import multi_scale_fpfh
 from registration.learned.lattice import Lattice, merge_sites
 from registration.learned.sparse_conv import SparseConv, SparseConvTransposed
-from registration.learned.weights_file import load_network
 
 RADII_VOXELS = (3.0, 5.0, 8.0)  # of the FPFH blocks, unless the weights say otherwise
 INPUTS = 33 * len(RADII_VOXELS)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from corr.training.weights_file import load_network, read_about
+from registration.learned.shipped import trained_file
 from registration.learned.unet6 import VoteUNet, bin_inputs, bin_lattice
-from registration.learned.weights_file import load_network, read_about, trained_file
 
 
 def refine_votes(

@@ -18,6 +18,9 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from corr.errors import UserError
+from corr.training.log import append_row, draw_curves, read_rows
+from corr.training.loop import Course, TrainingLoop
+from corr.training.weights_file import save_network, single_threaded
 from registration.learned.descriptor import DescriptorNet
 from registration.learned.descriptor_data import (
     VOXEL_M,
@@ -28,9 +31,6 @@ from registration.learned.descriptor_data import (
     network_input,
 )
 from registration.learned.key_value import parse_key_values
-from registration.learned.training_log import append_row, draw_curves, read_rows
-from registration.learned.training_loop import Course, TrainingLoop
-from registration.learned.weights_file import save_network, single_threaded
 
 
 @dataclass

@@ -17,13 +17,13 @@ import torch
 from tqdm import tqdm
 
 from corr.errors import UserError
+from corr.training.log import append_row, draw_curves, read_rows
+from corr.training.loop import Course, TrainingLoop
+from corr.training.weights_file import save_network, single_threaded
 from registration.learned.descriptor_data import described_rooms
 from registration.learned.key_value import parse_key_values
-from registration.learned.training_log import append_row, draw_curves, read_rows
-from registration.learned.training_loop import Course, TrainingLoop
 from registration.learned.unet6 import VoteUNet, bin_inputs, bin_lattice
 from registration.learned.vote_data import MOST_BINS_OFF, VoteExample, vote_examples
-from registration.learned.weights_file import save_network, single_threaded
 
 ROUNDED = 1e-5  # of the figures in the table
 

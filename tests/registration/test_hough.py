@@ -9,6 +9,7 @@ from fragment_world import VOXEL, fragment, poses, room
 from scipy.spatial.transform import Rotation
 
 from corr.geometry.rigid import Rigid3, rotation_angle
+from corr.training.weights_file import save_network
 from registration.api import align
 from registration.cloud import PointCloud
 from registration.confidence import share_among
@@ -16,7 +17,6 @@ from registration.degeneracy import degeneracies
 from registration.features.fpfh import mirrored, multi_scale_fpfh
 from registration.hough import HoughRegistrar
 from registration.learned.descriptor import DescriptorNet
-from registration.learned.weights_file import save_network
 from registration.matching import match_features
 from registration.neighbours import within_radius
 from registration.prepare import prepare

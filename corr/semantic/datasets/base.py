@@ -201,8 +201,8 @@ def mirror_source(pair: KeypointPair, twins: Mapping[str, str]) -> KeypointPair:
 
 def shared_photos(train: PairSet, test: PairSet) -> tuple[str, ...]:
     """Photos that both splits use; a split that is not disjoint flatters what is trained on it."""
-    known = {_plain(name) for name in train.photos}
-    return tuple(sorted(known & {_plain(name) for name in test.photos}))
+    known = {plain_name(name) for name in train.photos}
+    return tuple(sorted(known & {plain_name(name) for name in test.photos}))
 
 
 def check_disjoint(train: PairSet, test: PairSet) -> None:
@@ -213,9 +213,7 @@ def check_disjoint(train: PairSet, test: PairSet) -> None:
     """
     shared = shared_photos(train, test)
     if shared:
-        used = sum(
-            bool({_plain(p.source.name), _plain(p.target.name)} & set(shared)) for p in train.pairs
-        )
+        used = sum(bool(_names(p) & set(shared)) for p in train.pairs)
         raise ValueError(
             f"{len(shared)} photos of {test.split} are in {train.split} too ({shared[0]}, …), in "
             f"{used} of its {len(train.pairs)} pairs; drop those pairs before training"
@@ -224,12 +222,15 @@ def check_disjoint(train: PairSet, test: PairSet) -> None:
 
 def without_photos(pairs: PairSet, names: Iterable[str]) -> PairSet:
     """The pairs that use none of these photos."""
-    barred = {_plain(n) for n in names}
-    kept = tuple(
-        p for p in pairs.pairs if not {_plain(p.source.name), _plain(p.target.name)} & barred
-    )
+    barred = {plain_name(n) for n in names}
+    kept = tuple(p for p in pairs.pairs if not _names(p) & barred)
     return replace(pairs, pairs=kept, official_pairs=0)
 
 
-def _plain(name: str) -> str:
+def _names(pair: KeypointPair) -> set[str]:
+    return {plain_name(pair.source.name), plain_name(pair.target.name)}
+
+
+def plain_name(name: str) -> str:
+    """The photo's name, also of its mirror image."""
     return name.removesuffix("|mirror")

@@ -1,11 +1,11 @@
 """Which key-points are left and right twins, and which look alike and differ by place only.
 
-The annotations number the key-points and do not say which belong together; the assignment here
-is the one by which geometry-aware results are published, written per category as `2-3` (twins)
-and `9-10-11-12` (a group of which only geometry tells the members apart).
-
-Source of the assignment: Zhang et al., Telling Left from Right, CVPR 2024 (their annotation of
-SPair-71k and AP-10K).
+AP-10K names its key-points; twins and groups follow from the names. SPair-71k numbers them and
+names none; which number means which part is a fact of its photos, first written down by Zhang et
+al., Telling Left from Right, CVPR 2024, and restated here in our own notation: per category `2-3`
+(twins) and `9-10-11-12` (a group of which only geometry tells the members apart). A test marked
+`data` holds the twins to geometry, for the categories of which photos lie at hand: from a right
+part to its left twin is the same way all over an object.
 """
 
 _SPAIR_TWINS = {
@@ -48,8 +48,16 @@ _SPAIR_GROUPS = {
     "train": "0-1 2-3 4-5 6-7 8-9 10-11 12-13 14-15 16-17",
     "tvmonitor": "0-2-4-6 1-3-5-7 8-10-12-14 9-11-13-15",
 }
-_AP10K_TWINS = "0-1 5-8 6-9 7-10 11-14 12-15 13-16"
-_AP10K_GROUPS = "5-8 6-9-12-15 7-10-13-16 11-14"
+# In the order of the annotations (Yu et al., AP-10K, NeurIPS 2021, table 2).
+AP10K_NAMES = (
+    "left eye", "right eye", "nose", "neck", "root of tail",
+    "left shoulder", "left elbow", "left front paw",
+    "right shoulder", "right elbow", "right front paw",
+    "left hip", "left knee", "left back paw",
+    "right hip", "right knee", "right back paw",
+)  # fmt: skip
+# Parts of an animal's legs that look alike; eyes are told apart by the face around them.
+_AP10K_ALIKE = (("shoulder",), ("elbow", "knee"), ("front paw", "back paw"), ("hip",))
 
 
 def parse_groups(text: str) -> tuple[tuple[str, ...], ...]:
@@ -71,7 +79,20 @@ def parse_twins(text: str) -> dict[str, str]:
     return twins
 
 
+def _twins_by_name(names: tuple[str, ...]) -> dict[str, str]:
+    """Left and right of the same part, by number, both ways."""
+    place = {name: str(k) for k, name in enumerate(names)}
+    other = {"left": "right", "right": "left"}
+    split = ((name, *name.partition(" ")[::2]) for name in names)
+    return {
+        place[name]: place[f"{other[side]} {part}"] for name, side, part in split if side in other
+    }
+
+
 SPAIR_TWINS = {category: parse_twins(text) for category, text in _SPAIR_TWINS.items()}
 SPAIR_GROUPS = {category: parse_groups(text) for category, text in _SPAIR_GROUPS.items()}
-AP10K_TWINS = parse_twins(_AP10K_TWINS)
-AP10K_GROUPS = parse_groups(_AP10K_GROUPS)
+AP10K_TWINS = _twins_by_name(AP10K_NAMES)
+AP10K_GROUPS = tuple(
+    tuple(str(k) for k, name in enumerate(AP10K_NAMES) if name.partition(" ")[2] in alike)
+    for alike in _AP10K_ALIKE
+)

@@ -122,6 +122,27 @@ class FeatureCache:
             self._kept_bytes -= old.descriptor.nbytes
 
 
+def open_cache(
+    folder: Path, extractor: Extractor, memory_mb: float, head: str = ""
+) -> FeatureCache:
+    """The cache of an extractor, with a trained head on it if there is one.
+
+    Args:
+        folder: Of all extractors' features.
+        extractor: Computes frozen grids.
+        memory_mb: Kept in memory, MB.
+        head: Path of a file of `corr train`; empty = none.
+
+    Raises:
+        UserError: The file is no head, or was trained on other features.
+    """
+    if not head:
+        return FeatureCache(folder, extractor, memory_mb)
+    from corr.semantic.learned.headed import headed_cache
+
+    return headed_cache(folder, extractor, memory_mb, Path(head).expanduser())
+
+
 def described(extractor: Extractor) -> dict[str, object]:
     """Class and options, without those that do not change the features."""
     options = {k: v for k, v in vars(extractor).items()

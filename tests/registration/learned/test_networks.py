@@ -8,6 +8,7 @@ import torch
 
 from corr.errors import UserError
 from corr.geometry.rigid import Rigid3
+from corr.training.weights_file import load_network, save_network
 from registration.learned import train_descriptor, train_unet
 from registration.learned.descriptor import (
     INPUTS,
@@ -22,9 +23,9 @@ from registration.learned.descriptor_data import (
     voxel_points,
 )
 from registration.learned.refine import refine_votes
+from registration.learned.shipped import trained_file
 from registration.learned.unet6 import VoteUNet, bin_inputs, bin_lattice
 from registration.learned.vote_data import VoteExample, cast_votes, example, turned
-from registration.learned.weights_file import load_network, save_network, trained_file
 
 
 def bumpy_surface(seed: int = 0, side: int = 23) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from corr.errors import UserError
-from registration.learned.training_loop import Course, TrainingLoop
+from corr.training.loop import Course, TrainingLoop
 
 COURSE = Course(steps=17, lr=0.05, every=5)
 

@@ -27,11 +27,12 @@ class Course:
     steps: int
     lr: float  # peak of AdamW
     every: int  # steps between validations
+    warm_up: int = WARM_UP  # steps
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
         falling = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        share = min(1.0, (step + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * falling)
+        share = min(1.0, (step + 1) / self.warm_up) * (LAST_RATE + (1 - LAST_RATE) * falling)
         return self.lr * share
 
 

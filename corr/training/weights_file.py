@@ -8,8 +8,6 @@ from torch import nn
 
 from corr.errors import UserError
 
-SHIPPED = Path(__file__).resolve().parent / "weights"
-
 
 def save_network(network: nn.Module, file: Path, about: dict) -> None:
     """Write the parameters; `about` (JSON values) travels in the header."""
@@ -31,7 +29,7 @@ def read_about(file: Path) -> dict:
     from safetensors import safe_open
 
     if not file.is_file():
-        raise UserError(f"weights file {file} does not exist; train it (see registration/learned)")
+        raise UserError(f"weights file {file} does not exist; train it first")
     with safe_open(file, framework="pt") as stored:
         return json.loads((stored.metadata() or {}).get("about", "{}"))
 
@@ -53,11 +51,6 @@ def load_network(network: nn.Module, file: Path) -> dict:
         raise UserError(f"{file} does not fit this version's network: {reason}") from error
     network.eval()
     return about
-
-
-def trained_file(name: str) -> Path:
-    """Where the shipped weights of that name lie."""
-    return SHIPPED / f"{name}.safetensors"
 
 
 def single_threaded() -> None:

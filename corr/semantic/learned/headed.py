@@ -1,0 +1,57 @@
+"""Features with a trained head on them, kept on disk like any others, under the head's own key."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from corr.errors import UserError
+from corr.semantic.datasets.base import Side
+from corr.semantic.features.cache import FeatureCache, described, extractor_key, save_grid
+from corr.semantic.features.extractor import Extractor
+from corr.semantic.learned.files import Refiner, load_trained
+from corr.store import file_digest
+
+
+@dataclass
+class HeadedCache(FeatureCache):
+    """What a head makes of the grids of another cache, whose files are used and kept.
+
+    Args:
+        frozen: Where the frozen grids come from.
+        head: What refines them.
+    """
+
+    frozen: FeatureCache | None = None
+    head: Refiner | None = None
+
+    def _compute(self, photo: Side) -> None:
+        assert self.frozen is not None
+        assert self.head is not None
+        save_grid(self.file(photo.name), self.head.refined(self.frozen.get(photo)))
+
+
+def headed_cache(folder: Path, extractor: Extractor, memory_mb: float, head: Path) -> HeadedCache:
+    """The cache of an extractor with a head on it; its key holds the head's content.
+
+    Raises:
+        UserError: The file is no head, or was trained on other features.
+    """
+    network, about = load_trained(head)
+    check_features(about, extractor)
+    key = f"{extractor_key(extractor)}-head-{file_digest(head)}"
+    frozen = FeatureCache(folder, extractor, memory_mb)
+    return HeadedCache(folder, extractor, memory_mb, key, frozen=frozen, head=network)
+
+
+def check_features(about: dict, extractor: Extractor) -> None:
+    """Refuse features that a head was not trained on.
+
+    Raises:
+        UserError: The extractor's class or options differ.
+    """
+    before, now = about.get("features", {}), described(extractor)
+    if changed := sorted(k for k in {*before, *now} if before.get(k) != now.get(k)):
+        key = changed[0]
+        raise UserError(
+            f"the head was trained on features with {key}={before.get(key)}, not {now.get(key)}; "
+            "give the features= that it was trained with"
+        )

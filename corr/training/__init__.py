@@ -1,0 +1,1 @@
+"""What trainings share: the loop with its checkpoint, tables and curves, weights files."""
