@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from corr.semantic.features.dino import DinoFeatures
 from corr.semantic.features.extractor import Extractor
+from corr.semantic.features.fusion import FusionFeatures
 from corr.semantic.features.lite import LiteFeatures
+from corr.semantic.features.stable_diffusion import StableDiffusionFeatures
 from corr.semantic.features.xfeat import XFeatFeatures
 from corr.semantic.hough import Hough
 from corr.semantic.transfer import Mutual, Nearest, Transfer, Window
@@ -62,7 +64,10 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def extractors() -> dict[str, type[Extractor]]:
     """Every kind of features by the name it is chosen with."""
-    return {"lite": LiteFeatures, "xfeat": XFeatFeatures, "dino": DinoFeatures}
+    return {
+        "lite": LiteFeatures, "xfeat": XFeatFeatures, "dino": DinoFeatures,
+        "sd": StableDiffusionFeatures, "fusion": FusionFeatures,
+    }  # fmt: skip
 
 
 def transfers() -> dict[str, type[Transfer]]:
