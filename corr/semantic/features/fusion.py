@@ -100,13 +100,13 @@ class FusionFeatures(Extractor):
     def for_collection(
         self, photos: Sequence[str], read: Callable[[str], UInt8[np.ndarray, "_ _ 3"]]
     ) -> "FusionFeatures":
-        """The same features with the principal components of these photos.
+        """The same features with the principal components of these photos; found once, they stay.
 
         Args:
             photos: Names; equally spaced ones of the sorted list are looked at if there are many.
             read: A photo's pixels by its name.
         """
-        if not self.components:
+        if not self.components or self._bases is not None:
             return self
         names = sorted(set(photos))
         chosen = [names[k] for k in _spaced(len(names), _PHOTOS)]
