@@ -10,7 +10,9 @@ from corr.matchers.choices import MATCHERS
 from corr.matchers.xfeat import XFeatStar
 from corr.semantic.features.dino import DinoFeatures
 from corr.semantic.features.extractor import Extractor
+from corr.semantic.features.fusion import FusionFeatures
 from corr.semantic.features.lite import LiteFeatures
+from corr.semantic.features.stable_diffusion import StableDiffusionFeatures
 from corr.semantic.features.xfeat import XFeatFeatures
 from corr.semantic.hough import Hough
 from corr.semantic.transfer import Mutual, Nearest, Transfer, Window
@@ -135,7 +137,10 @@ def parsed_lengths(text: str) -> tuple[int, ...]:
 
 def extractors() -> dict[str, type[Extractor]]:
     """Every kind of features by the name it is chosen with."""
-    return {"lite": LiteFeatures, "xfeat": XFeatFeatures, "dino": DinoFeatures}
+    return {
+        "lite": LiteFeatures, "xfeat": XFeatFeatures, "dino": DinoFeatures,
+        "sd": StableDiffusionFeatures, "fusion": FusionFeatures,
+    }  # fmt: skip
 
 
 def transfers() -> dict[str, type[Transfer]]:

@@ -1,7 +1,8 @@
-"""`python -m recon run | eval`."""
+"""`python -m recon run | eval | features`."""
 
 from corr.cli import Command, dispatch
 from recon.options import EvalOptions, RunOptions, register_eval, register_run
+from recon.options_features import FeaturesOptions, register_features
 
 
 def _run(options: RunOptions) -> None:
@@ -16,9 +17,26 @@ def _eval(options: EvalOptions) -> None:
     print(evaluate(options))
 
 
+def _features(options: FeaturesOptions) -> None:
+    from pathlib import Path
+
+    from recon.workspace import check_finished
+
+    check_finished(Path(options.run).expanduser())  # torch would load for seconds to say no
+    from recon.semantic.run import features
+
+    print(features(options))
+
+
 COMMANDS = {
     "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
+    "features": Command(
+        "recon_features",
+        "semantic features on a run's points, and a place found again in another run",
+        _features,
+        register_features,
+    ),
 }
 
 if __name__ == "__main__":

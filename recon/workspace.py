@@ -109,6 +109,18 @@ def is_finished(run: Path) -> bool:
         return False
 
 
+def check_finished(folder: Path) -> None:
+    """Refuse a folder without a finished run before anything is computed.
+
+    Raises:
+        UserError: It holds none.
+    """
+    if not is_finished(folder):
+        raise UserError(
+            f"{folder} holds no finished run; make one with `python -m recon run … out={folder}`"
+        )
+
+
 def _state(run: Path) -> dict[str, str]:
     stages = {p.parent.name: json.loads(p.read_text())["key"] for p in run.glob("*/stage.json")}
     return {"config": file_digest(run / "config.yaml"), **stages}

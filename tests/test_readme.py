@@ -77,6 +77,7 @@ def finished(home) -> Path:
     """The result folder of a first run, that later commands take up."""
     done = command("recon", "run", "scene.images=photos/", *SMALLER, cwd=home)
     assert done.returncode == 0, done.stderr[-3000:]
+    shutil.copytree(home / "outputs" / "photos", home / "outputs" / "other")
     return home / "outputs" / "photos"
 
 

@@ -18,7 +18,7 @@ from corr.semantic.evaluation.predict import predict
 from corr.semantic.evaluation.predictions import Prediction
 from corr.semantic.evaluation.scores import Scores, score
 from corr.semantic.evaluation.tables import markdown
-from corr.semantic.features.cache import FeatureCache, described, open_cache
+from corr.semantic.features.cache import FeatureCache, described, open_cache, read_photo
 from corr.semantic.pck_check import self_check
 from corr.semantic.pose_alignment import flipped_side
 from corr.setup_note import keep_setup
@@ -38,6 +38,9 @@ def evaluate(options: EvalOptions) -> str:
     self_check()
     pairs = chosen_pairs(options)
     features = choice_name(options.features, extractors()) + ("_head" if options.head else "")
+    photos = pairs.photos
+    chosen = options.features.for_collection(list(photos), lambda name: read_photo(photos[name]))
+    options = dataclasses.replace(options, features=chosen)
     transfer = choice_name(options.transfer, transfers())
     out = Path(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}").resolve()
     seen = _seen(options, pairs)
@@ -136,7 +139,7 @@ def _setup(options: EvalOptions) -> dict[str, Any]:
 
 def _options_text(options: EvalOptions) -> str:
     values = {f"features.{k}": v for k, v in described(options.features).items()
-              if k not in ("class", "version", "weights")}  # fmt: skip
+              if k.split(".")[-1] not in ("class", "version", "weights")}  # fmt: skip
     if options.head:
         values["head"] = options.head
     values["align"] = options.align

@@ -2,6 +2,7 @@
 
 `pytest -m benchmark -s tests/benchmarks/bench_semantic.py` measures CATEGORIES=1 of the 18 and
 extrapolates, saying so; CATEGORIES=18 measures all (26 photos each: 2.6 GB of made-up features).
+The second test (alone: `-k stream`) writes features at 840 pixels of PHOTOS=300 photos to disk.
 """
 
 import json
@@ -11,15 +12,18 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image as PilImage
 
+from corr.semantic.datasets.base import Side
 from corr.semantic.datasets.spair import CATEGORIES, read_spair
 from corr.semantic.evaluation.predict import predict
 from corr.semantic.evaluation.scores import score
 from corr.semantic.evaluation.tables import markdown
 from corr.semantic.features.cache import FeatureCache, save_grid
 from corr.semantic.features.grid import FeatureGrid, unit
+from corr.semantic.features.lite import LiteFeatures
 from corr.semantic.transfer import Window
 from corr.store import peak_memory_mb
 
@@ -99,4 +103,44 @@ def test_test_split_from_cached_features(tmp_path):
         f"peak memory {peak_memory_mb():.0f} MB"
     )
     assert total < LIMIT_S
+    assert peak_memory_mb() < LIMIT_MB
+
+
+class Noted(LiteFeatures):
+    """The default features; notes the memory in use after each photo."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.rss_mb: list[float] = []
+
+    def extract(self, rgb):
+        grid = super().extract(rgb)
+        self.rss_mb.append(psutil.Process().memory_info().rss / 2**20)
+        return grid
+
+
+def test_features_at_840_px_stream_to_disk(tmp_path):
+    """Memory does not grow with the number of photos: the last is as cheap as the tenth."""
+    count = int(os.environ.get("PHOTOS", "300"))
+    photos, none = [], np.zeros((0, 2))
+    for k in range(count):
+        path = tmp_path / f"{k}.jpg"
+        rng = np.random.default_rng(k)
+        small = PilImage.fromarray(rng.integers(0, 255, (15, 20, 3), dtype=np.uint8))
+        small.resize((1000, 750), PilImage.Resampling.BICUBIC).save(path)
+        photos.append(Side(path.name, path, 1000, 750, none))
+    extractor = Noted(long_side=840)
+    cache = FeatureCache(tmp_path / "features", extractor)
+    before = psutil.Process().memory_info().rss / 2**20
+    start = perf_counter()
+    megabytes = cache.fill(photos)
+    seconds = perf_counter() - start
+    rss = extractor.rss_mb
+    print(
+        f"\n{count} photos at 840 px: {megabytes:.0f} MB on disk, {seconds:.0f} s, memory "
+        f"{before:.0f} MB before, {rss[9]:.0f} MB after ten photos, {rss[-1]:.0f} MB after all, "
+        f"peak {peak_memory_mb():.0f} MB"
+    )
+    assert len(rss) == count
+    assert max(rss[10:]) < rss[9] + 64
     assert peak_memory_mb() < LIMIT_MB

@@ -30,7 +30,6 @@ from corr.store import digest, write_atomic
 log = logging.getLogger(__name__)
 VERSION = 1  # of what extractors compute; a change makes old files be ignored
 _DESCRIPTION = "features.json"
-_NOT_IN_KEY = ("device",)  # where it is computed does not change what is
 
 
 @dataclass
@@ -145,9 +144,7 @@ def open_cache(
 
 def described(extractor: Extractor) -> dict[str, object]:
     """Class and options, without those that do not change the features."""
-    options = {k: v for k, v in vars(extractor).items()
-               if k in type(extractor).__dataclass_fields__ and k not in _NOT_IN_KEY}  # fmt: skip
-    return {"class": type(extractor).__name__, "version": VERSION, **options}
+    return {"class": type(extractor).__name__, "version": VERSION, **extractor.settings()}
 
 
 def extractor_key(extractor: Extractor) -> str:

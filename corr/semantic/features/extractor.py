@@ -1,7 +1,8 @@
 """The contract of features, and the frame that all networks share: resize, never squash, pad."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ from corr.semantic.features.grid import FeatureGrid, unit
 
 if TYPE_CHECKING:
     import torch
+
+_NOT_IN_KEY = ("device",)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,22 @@ class Extractor(ABC):
     @abstractmethod
     def extract(self, rgb: UInt8[np.ndarray, "h w 3"]) -> FeatureGrid:
         """Descriptors of a photo, any size and ratio of sides."""
+
+    def settings(self) -> dict[str, object]:
+        """The options that decide what is computed; where it is computed does not."""
+        options = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in options.items() if k not in _NOT_IN_KEY}
+
+    def for_collection(
+        self, photos: Sequence[str], read: Callable[[str], UInt8[np.ndarray, "_ _ 3"]]
+    ) -> "Extractor":
+        """The extractor to use for these photos: itself, unless it depends on all of them.
+
+        Args:
+            photos: Names.
+            read: A photo's pixels by its name.
+        """
+        return self
 
 
 def fit(

@@ -7,7 +7,7 @@ concatenated); the network: `efficientnet_lite`.
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,9 +15,6 @@ from jaxtyping import UInt8
 from corr.semantic.features.extractor import Extractor, device_of, fit
 from corr.semantic.features.grid import FeatureGrid
 from corr.weights import find_weights
-
-if TYPE_CHECKING:
-    import torch
 
 BLOCKS = 16
 # Padding so that the first cell of stride 16 is centred half a cell into the photo (9.8 - 18 + 16
@@ -56,42 +53,18 @@ class LiteFeatures(Extractor):
         import torch
 
         from corr.semantic.features.efficientnet_lite import CENTRE_PX, MEAN, STD, STRIDE_OF_BLOCK
+        from corr.semantic.features.hyperpixels import Cells, hyperpixels
 
         pixels, frame = fit(
             rgb, long_side=self.long_side, multiple=32, lead=_LEAD, trail=_TRAIL,
             mean=(MEAN,) * 3, std=(STD,) * 3,
         )  # fmt: skip
+        strides = [STRIDE_OF_BLOCK[b] for b in self._blocks]
         with torch.inference_mode():
             maps = self._network.blocks(pixels.to(device_of(self.device)), self._blocks)
-            stride = STRIDE_OF_BLOCK[self._blocks[0]]
-            unit = [torch.nn.functional.normalize(m, dim=1) for m in maps]
-            strides = [STRIDE_OF_BLOCK[b] for b in self._blocks]
-            joined = torch.cat(
-                [_on_grid(m, s, stride, unit[0]) for m, s in zip(unit, strides, strict=True)], 1
-            )
+            joined, _ = hyperpixels(maps, [Cells(s, CENTRE_PX[s]) for s in strides])
+        stride = min(strides)
         return frame.grid(joined[0].cpu().numpy(), stride=stride, centre=CENTRE_PX[stride])
-
-
-def _on_grid(
-    maps: "torch.Tensor", stride: int, finest: int, like: "torch.Tensor"
-) -> "torch.Tensor":
-    """A coarser map at the finest map's cells, bilinear between the true centres of its cells."""
-    import torch
-    import torch.nn.functional as F
-
-    from corr.semantic.features.efficientnet_lite import CENTRE_PX
-
-    if stride == finest:
-        return maps
-    height, width = like.shape[-2:]
-    axes = []
-    for n, own in ((height, maps.shape[-2]), (width, maps.shape[-1])):
-        at = torch.arange(n, device=maps.device) * finest + CENTRE_PX[finest]
-        cell = (at - CENTRE_PX[stride]) / stride
-        axes.append(2 * (cell + 0.5) / own - 1)  # grid_sample counts cells from -1 to 1
-    y, x = torch.meshgrid(*axes, indexing="ij")
-    where = torch.stack([x, y], -1)[None].to(maps.dtype)
-    return F.grid_sample(maps, where, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def load_lite(path: str = "") -> Any:

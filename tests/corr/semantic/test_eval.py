@@ -250,7 +250,7 @@ def test_every_choice_composes(features, transfer):
 def test_help_lists_choices_and_options_without_torch(tmp_path):
     done = command("corr", "eval", "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert "features=dino | lite | xfeat" in done.stdout
+    assert "features=dino | fusion | lite | sd | xfeat" in done.stdout
     assert "transfer=hough | mutual | nearest | window" in done.stdout
     assert "features.long_side=512" in done.stdout
     code = "import sys, corr.options; sys.exit('torch' in sys.modules)"
