@@ -63,9 +63,7 @@ class Encoder(nn.Module):
         self.from_fused = nn.Conv2d(64, w.eight, 1)
         self.sixteen = conv(w.eight + 64, w.sixteen, stride=2)
         self.from_x4 = nn.Conv2d(128, w.sixteen, 1)
-        self.mix16 = nn.Sequential(
-            conv(w.sixteen, w.sixteen), nn.Conv2d(w.sixteen, w.sixteen, 1)
-        )
+        self.mix16 = nn.Sequential(conv(w.sixteen, w.sixteen), nn.Conv2d(w.sixteen, w.sixteen, 1))
         self.down = nn.ModuleList(
             [
                 nn.Conv2d(w.sixteen, w.eight, 1),

@@ -72,7 +72,8 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, a: Tensor, b: Tensor) -> Tensor:
-        factor = torch.linalg.cholesky(a)
+        # Unchecked: what is not finite must reach the loss, whose step is then left out.
+        factor = torch.linalg.cholesky_ex(a)[0]
         solution = _with_factor(factor, b)
         ctx.save_for_backward(factor, solution)
         return solution

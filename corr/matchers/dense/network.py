@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -117,5 +116,3 @@ def trainable(network: nn.Module) -> list[nn.Parameter]:
 def count_parameters(network: nn.Module) -> int:
     """How many numbers a training changes."""
     return sum(p.numel() for p in trainable(network))
-
-

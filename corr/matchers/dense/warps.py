@@ -22,11 +22,14 @@ def to_unit(xy: Tensor, width: float, height: float) -> Tensor:
 
 
 def sample(values: Tensor, warp: Tensor, stride: int) -> Tensor:
-    """A map N C h w of stride s, read at a warp N 2 r c; zero outside."""
+    """A map N C h w of stride s, read at a warp N 2 r c in float32; zero outside.
+
+    Positions keep float32: in bfloat16 they would be off by some pixels.
+    """
     height, width = values.shape[-2] * stride, values.shape[-1] * stride
-    grid = to_unit(warp.permute(0, 2, 3, 1), width, height)
+    grid = to_unit(warp.float().permute(0, 2, 3, 1), width, height)
     return F.grid_sample(
-        values, grid.to(values.dtype), mode="bilinear", padding_mode="zeros", align_corners=False
+        values.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
 
 

@@ -30,7 +30,7 @@ class Solids:
 
     @property
     def unit_from_world(self) -> Tensor:
-        """n m 3 3: the linear part of the map onto the unit solid."""
+        """N m 3 3: the linear part of the map onto the unit solid."""
         return self.rotation.transpose(-1, -2) / self.half[..., None]
 
     def picked(self, index: list[int]) -> "Solids":
@@ -95,12 +95,8 @@ def closer(
     x, y, z = offset[:, 0:1], offset[:, 1:2], offset[:, 2:3]
     # Cube: the last entry and the first exit of three slabs.
     ia, ib, ic = 1 / _nonzero(a), 1 / _nonzero(b), 1 / _nonzero(c)
-    enter = torch.maximum(
-        torch.maximum(-x * ia - ia.abs(), -y * ib - ib.abs()), -z * ic - ic.abs()
-    )
-    leave = torch.minimum(
-        torch.minimum(-x * ia + ia.abs(), -y * ib + ib.abs()), -z * ic + ic.abs()
-    )
+    enter = torch.maximum(torch.maximum(-x * ia - ia.abs(), -y * ib - ib.abs()), -z * ic - ic.abs())
+    leave = torch.minimum(torch.minimum(-x * ia + ia.abs(), -y * ib + ib.abs()), -z * ic + ic.abs())
     cube = torch.where(enter < leave, enter, torch.inf)
     # Sphere: the smaller root.
     square, half = a * a + b * b + c * c, a * x + b * y + c * z

@@ -54,7 +54,9 @@ class FlatMap:
         return b, ((b + self.flow(b) - goal).norm(dim=-1) < 0.01) & ahead
 
 
-def flat_pairs(draws: Draws, canvases: Tensor, count: int, width: int, height: int) -> tuple[Tensor, Truth]:
+def flat_pairs(
+    draws: Draws, canvases: Tensor, count: int, width: int, height: int
+) -> tuple[Tensor, Truth]:
     """Pictures 2n 3 H W before any camera effect, and their exact warps.
 
     Args:
@@ -70,8 +72,7 @@ def flat_pairs(draws: Draws, canvases: Tensor, count: int, width: int, height: i
     which = draws.integers(len(canvases), count)
     full = own_positions(height, width, 1, device).flatten(1).T.expand(count, -1, 2)
     pictures = [
-        _read(canvases, which, crop, place, height, width)
-        for place in (full, maps.a_from_b(full))
+        _read(canvases, which, crop, place, height, width) for place in (full, maps.a_from_b(full))
     ]
     warp, visible = {}, {}
     for stride in STRIDES:
@@ -137,7 +138,9 @@ def _crops(draws: Draws, canvases: Tensor, n: int, width: int, height: int) -> T
     return affine
 
 
-def _read(canvases: Tensor, which: Tensor, crop: Tensor, xy: Tensor, height: int, width: int) -> Tensor:
+def _read(
+    canvases: Tensor, which: Tensor, crop: Tensor, xy: Tensor, height: int, width: int
+) -> Tensor:
     grid = xy @ crop[:, :, :2].transpose(1, 2) + crop[:, None, :, 2]
     grid = grid.unflatten(1, (height, width))
     return F.grid_sample(

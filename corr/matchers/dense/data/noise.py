@@ -29,9 +29,7 @@ class Draws:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Evenly in [low, high)."""
-        return low + (high - low) * torch.rand(
-            shape, generator=self.generator, device=self.device
-        )
+        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal."""
@@ -78,7 +76,9 @@ def fractal(draws: Draws, count: int, size: int) -> Tensor:
     spectrum = radius ** -draws.uniform(0.7, 2.4, count, 1, 1)
     cut = draws.log_uniform(0.002, 0.03, count, 1, 1)
     spectrum = spectrum * (radius > cut)
-    noise = torch.complex(draws.normal(count, size, fx.shape[1]), draws.normal(count, size, fx.shape[1]))
+    noise = torch.complex(
+        draws.normal(count, size, fx.shape[1]), draws.normal(count, size, fx.shape[1])
+    )
     return stretched(torch.fft.irfft2(noise * spectrum, s=(size, size)))
 
 
@@ -114,7 +114,9 @@ def cells(draws: Draws, count: int, size: int) -> Tensor:
     border = ((second - near) * 25).clamp(0, 1)
     kind = draws.integers(3, count, 1, 1)
     return torch.where(
-        kind == 0, value, torch.where(kind == 1, border * (0.3 + 0.7 * value), (4 * near).clamp(0, 1))
+        kind == 0,
+        value,
+        torch.where(kind == 1, border * (0.3 + 0.7 * value), (4 * near).clamp(0, 1)),
     )
 
 
@@ -132,7 +134,9 @@ def tiles(draws: Draws, count: int, size: int) -> Tensor:
     spread = draws.uniform(0, 0.6, count, 1, 1)
     tone = _hashed(row.expand(count, size, size), across.floor(), draws.uniform(0, 99, count, 1, 1))
     bevel = draws.uniform(-0.3, 0.3, count, 1, 1) * (u - 0.5)
-    return torch.where(inside, 0.7 + spread * (tone - 0.5) + bevel, draws.uniform(0, 0.5, count, 1, 1)).clamp(0, 1)
+    return torch.where(
+        inside, 0.7 + spread * (tone - 0.5) + bevel, draws.uniform(0, 0.5, count, 1, 1)
+    ).clamp(0, 1)
 
 
 def _hashed(a: Tensor, b: Tensor, seed: Tensor) -> Tensor:
@@ -141,13 +145,15 @@ def _hashed(a: Tensor, b: Tensor, seed: Tensor) -> Tensor:
 
 def lettering(draws: Draws, count: int, size: int) -> Tensor:
     """Lines of small random glyphs on a plain ground: dense fine detail, as print has."""
-    glyph = torch.rand((count, 1, size // 4, size // 4), generator=draws.generator, device=draws.device)
+    glyph = torch.rand(
+        (count, 1, size // 4, size // 4), generator=draws.generator, device=draws.device
+    )
     y, x = grid_positions(draws.device, size // 4)
     lines = 4 + draws.integers(12, count, 1, 1)
     gap = ((y * lines) % 1 < 0.6) & ((x * lines * draws.uniform(1, 3, count, 1, 1)) % 1 < 0.8)
-    words = F.interpolate(
-        draws.uniform(0, 1, count, 1, 16, 16), size // 4, mode="nearest"
-    )[:, 0] < 0.8
+    words = (
+        F.interpolate(draws.uniform(0, 1, count, 1, 16, 16), size // 4, mode="nearest")[:, 0] < 0.8
+    )
     ink = (glyph[:, 0] < 0.5) & gap & words
     x = F.interpolate(ink.float()[:, None], size, mode="nearest")[:, 0]
     return torch.where(draws.happens(0.5, count, 1, 1), x, 1 - x)

@@ -54,8 +54,10 @@ class PairSource:
         draws = Draws.seeded(self.device, self.seed, index)
         host = random.Random(f"{self.seed} {index}")
         atlas, canvases = self._textures(index // self.options.renew)
-        flat = min(count - 1, round(count * self.options.flat_share)) if count > 1 else int(
-            host.random() < self.options.flat_share
+        flat = (
+            min(count - 1, round(count * self.options.flat_share))
+            if count > 1
+            else int(host.random() < self.options.flat_share)
         )
         parts = []
         if count - flat:
@@ -116,7 +118,10 @@ def scene_truth(views: Solids, cameras: Cameras, *, compiled: bool = False) -> T
     n, width, height = len(cameras.centre) // 2, cameras.width, cameras.height
     device = cameras.centre.device
     shapes = [(height // s, width // s) for s in STRIDES]
-    places = [own_positions(r, c, s, device).flatten(1).T for (r, c), s in zip(shapes, STRIDES, strict=True)]
+    places = [
+        own_positions(r, c, s, device).flatten(1).T
+        for (r, c), s in zip(shapes, STRIDES, strict=True)
+    ]
     rays = cameras.rays(torch.cat(places))
     hit: Hit = cast(views, cameras.centre, rays, compiled=compiled)
     point = cameras.centre[..., None] + hit.t[:, None] * rays

@@ -39,9 +39,7 @@ def _vignette(draws: Draws, images: Tensor) -> Tensor:
 def _saturated(draws: Draws, images: Tensor) -> Tensor:
     n = len(images)
     grey = images.mean(1, keepdim=True)
-    amount = torch.where(
-        draws.happens(0.1, n, 1, 1, 1), 0.0, draws.uniform(0.5, 1.4, n, 1, 1, 1)
-    )
+    amount = torch.where(draws.happens(0.1, n, 1, 1, 1), 0.0, draws.uniform(0.5, 1.4, n, 1, 1, 1))
     return (grey + (images - grey) * amount).clamp(0, 1)
 
 

@@ -83,7 +83,13 @@ def draw_light(draws: Draws, stage_low: Tensor, stage_high: Tensor) -> Light:
 
 
 def shade(
-    solids: Solids, looks: Looks, light: Light, cameras: Cameras, atlas: Atlas, rays: Tensor, hit: Hit
+    solids: Solids,
+    looks: Looks,
+    light: Light,
+    cameras: Cameras,
+    atlas: Atlas,
+    rays: Tensor,
+    hit: Hit,
 ) -> Tensor:
     """Colours N p 3 of hits; scenes, lights and cameras one per view.
 
@@ -177,7 +183,9 @@ def _surface(
     axis = torch.where(ground, 2, axis)
     onehot = one_hot(axis, 3).to(local.dtype)
     positive = (local * onehot).sum(-1) > 0
-    slope = torch.where(g[..., 15:16] > 0, local, onehot * torch.where(positive, 1.0, -1.0)[..., None])
+    slope = torch.where(
+        g[..., 15:16] > 0, local, onehot * torch.where(positive, 1.0, -1.0)[..., None]
+    )
     normal = normalize((slope[..., None] * matrix).sum(-2), dim=-1)
     if any(solids.wavy):
         some = [i for i, wavy in enumerate(solids.wavy) if wavy]

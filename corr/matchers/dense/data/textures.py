@@ -40,7 +40,7 @@ class Atlas:
         start = index * per_texture + first[level]
         place = (uv % 1) * side[..., None] - 0.5
         corner = place.floor()
-        part = (place - corner)
+        part = place - corner
         x0, y0 = corner.long().unbind(-1)
         mask = side - 1  # sides are powers of two, so & wraps
         x0, x1, y0, y1 = x0 & mask, (x0 + 1) & mask, y0 & mask, (y0 + 1) & mask
@@ -88,9 +88,7 @@ def coloured(draws: Draws, count: int, size: int) -> Tensor:
     one, two = patterns(draws, count, size), patterns(draws, count, size)
     mask = ((fractal(draws, count, size) - draws.uniform(0.4, 0.75, count, 1, 1)) * 20).sigmoid()
     mask = torch.where(draws.happens(0.5, count, 1, 1), mask, 0.0)
-    grey = torch.where(
-        draws.happens(0.3, count, 1, 1), one * (0.5 + two), one + (two - one) * mask
-    )
+    grey = torch.where(draws.happens(0.3, count, 1, 1), one * (0.5 + two), one + (two - one) * mask)
     first, second = palette(draws, count), palette(draws, count)
     image = first + (second - first) * grey.clamp(0, 1.5)[:, None]
     third = palette(draws, count)
@@ -120,9 +118,7 @@ def crops(draws: Draws, photos: Tensor, count: int, size: int) -> Tensor:
     y = (centre_y[:, None] + step * side[:, None]) / height * 2 - 1
     flip = torch.where(draws.happens(0.5, count, 1), -1.0, 1.0)
     x = torch.where(flip > 0, x, x.flip(1))
-    grid = torch.stack(
-        [x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1
-    )
+    grid = torch.stack([x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
     which = draws.integers(len(photos), count)
     image = torch.cat(
         [

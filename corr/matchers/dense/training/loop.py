@@ -1,6 +1,5 @@
 """`python -m corr train matcher=dense`: one stretch of training, resumable."""
 
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -53,7 +52,6 @@ def train(options: TrainOptions) -> str:
         state.progress.stretch_start = state.progress.step
         state.progress.spent_min, state.progress.finished = 0.0, False
     setting.out.mkdir(parents=True, exist_ok=True)
-    (setting.out / "options.json").write_text(json.dumps(asdict(options), indent=1))
     photos = load_photos(options.photos, setting.device)
     source = _source(options, options.seed, setting.device, photos)
     held_out = _source(options, options.seed + HELD_OUT, setting.device, photos)
@@ -71,8 +69,6 @@ def _setting(options: TrainOptions) -> Setting:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     bf16 = options.precision == "bf16" or (options.precision == "auto" and device.type == "cuda")
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
     return Setting(options, device, bf16, Path(options.out).expanduser())
 
 
@@ -124,7 +120,8 @@ class Stretch:
                 progress.finished = True
             finally:
                 self._save()
-        self._validate()
+        if self.summed:
+            self._validate()
         self._save()
 
     def share(self) -> float:
@@ -165,11 +162,12 @@ class Stretch:
         norm = torch.nn.utils.clip_grad_norm_(state.parameters, options.clip)
         if torch.isfinite(norm):
             state.optimiser.step()
+            state.follow(options.ema)
             self._sum({**parts, "loss": loss.detach(), "gradient": norm})
         else:
             state.progress.skipped += 1
+            state.heal()
         state.progress.step += 1
-        state.follow(options.ema)
 
     def _sum(self, parts: dict[str, Tensor]) -> None:
         for name, value in parts.items():
@@ -206,8 +204,9 @@ class Stretch:
     def _save(self) -> None:
         progress = self.state.progress
         progress.total_min = self.total_before + (time.monotonic() - self.began) / 60
-        self.state.save(self.setting.out)
-        about = {"options": asdict(self.setting.options), "progress": asdict(progress)}
+        options = {"options": asdict(self.setting.options)}
+        self.state.save(self.setting.out, options)
+        about = {**options, "progress": asdict(progress)}
         config = self.state.network.config
         save_weights(self.state.average, config, about, self.setting.out / "dense.safetensors")
 

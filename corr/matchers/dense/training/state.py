@@ -44,32 +44,43 @@ class TrainingState:
             betas=(0.9, 0.99),
             fused=fused,
         )
-        self.average = {k: v.detach().clone() for k, v in network.own_state().items()}
+        self.current = network.own_state()  # the same memory as the network's
+        self.average = {k: v.detach().clone() for k, v in self.current.items()}
         self.progress = Progress()
 
     def follow(self, decay: float) -> None:
         """Move the averaged weights towards the current ones."""
         k = self.progress.step
         decay = min(decay, (1 + k) / (10 + k))
-        current = self.network.own_state()
-        floating = [n for n, v in current.items() if v.is_floating_point()]
+        floating = [n for n, v in self.current.items() if v.is_floating_point()]
         torch._foreach_lerp_(
-            [self.average[n] for n in floating], [current[n] for n in floating], 1 - decay
+            [self.average[n] for n in floating], [self.current[n] for n in floating], 1 - decay
         )
-        for name, value in current.items():
+        for name, value in self.current.items():
             if not value.is_floating_point():
                 self.average[name].copy_(value)
+
+    def heal(self) -> None:
+        """Replace statistics that are not finite by their averages (after a step left out)."""
+        for name, value in self.current.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                value.copy_(self.average[name])
 
     def averaged(self) -> "Swapped":
         """A context in which the network has the averaged weights."""
         return Swapped(self.network, self.average)
 
-    def save(self, folder: Path) -> None:
-        """Write everything; a killed write leaves the previous checkpoint."""
+    def save(self, folder: Path, about: dict) -> None:
+        """Write everything; a killed write leaves the previous checkpoint.
+
+        Args:
+            folder: Where to.
+            about: JSON values that are stored beside the counters.
+        """
         from safetensors.torch import save_file
 
         moments = self._moments()
-        parts = (self.network.own_state(), self.average, moments[0], moments[1])
+        parts = (self.current, self.average, moments[0], moments[1])
         tag = f"{self.progress.step}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, part in zip(FILES, parts, strict=True):
@@ -77,7 +88,7 @@ class TrainingState:
             save_file(tensors, folder / f"{name}.next", metadata={"step": tag})
         for name in FILES:
             (folder / f"{name}.next").replace(folder / f"{name}.safetensors")
-        text = json.dumps(asdict(self.progress), indent=1)
+        text = json.dumps({"progress": asdict(self.progress), **about}, indent=1)
         (folder / "progress.next").write_text(text)
         (folder / "progress.next").replace(folder / "progress.json")
 
@@ -92,7 +103,7 @@ class TrainingState:
 
         if not (folder / "progress.json").is_file():
             return False
-        progress = Progress(**json.loads((folder / "progress.json").read_text()))
+        progress = Progress(**json.loads((folder / "progress.json").read_text())["progress"])
         parts = []
         for name in FILES:
             file = folder / f"{name}.safetensors"
