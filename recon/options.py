@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from corr.matchers.base import Matcher
+from corr.matchers.dense.matcher import DenseMatcher
 from corr.matchers.sift import Sift
 from corr.matchers.xfeat import XFeatStar
 from recon.poses.solve import PoseSolver
@@ -10,7 +11,11 @@ from recon.splats.optimiser import Optimiser
 from recon.splats.seeder import Seeder
 from recon.surface.mesher import Mesher
 
-MATCHERS: dict[str, type[Matcher]] = {"xfeat_star": XFeatStar, "sift": Sift}
+MATCHERS: dict[str, type[Matcher]] = {
+    "xfeat_star": XFeatStar,
+    "sift": Sift,
+    "dense": DenseMatcher,
+}
 QUALITIES = ("quick", "default", "best")
 DEVICES = ("auto", "cpu", "cuda")
 

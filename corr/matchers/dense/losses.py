@@ -1,4 +1,4 @@
-"""What the dense matcher is trained on: classification, robust regression, certainty, likelihood."""
+"""The training losses: classification, robust regression, certainty, likelihood."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,7 @@
 """The whole dense matcher: encoder, global matcher, refiners at strides 8, 4 and 2."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class DenseNetwork(nn.Module):
         )
         widths = (c.sixteen, c.refine_eight, c.refine_four, c.refine_two)
         self.hand = nn.ModuleList(
-            [nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False)]
+            [nn.Conv2d(a, b, 1) for a, b in pairwise(widths)]
         )
         self.to_factor = nn.Conv2d(c.refine_two, 3, 1)
         nn.init.zeros_(self.to_factor.weight)
