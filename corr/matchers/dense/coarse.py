@@ -13,6 +13,7 @@ from corr.matchers.dense.warps import own_positions, sample, to_unit
 
 STRIDE = 16
 HEADS = 4
+FAINT = 0.02  # length of a posterior mean below which it is noise
 WINDOW = 2.5  # tokens around the likeliest one whose mean is the answer
 
 
@@ -53,7 +54,7 @@ class GlobalMatcher(nn.Module):
         self.log_regressed = nn.Parameter(torch.tensor(3.0))
         self.log_decoded = nn.Parameter(torch.tensor(3.0))
         dims = self.embedding.dims
-        self.enter = nn.Linear(2 * width + dims + 5, width)
+        self.enter = nn.Linear(2 * width + dims + 6, width)
         self.decoder = nn.ModuleList([Attention(width, HEADS) for _ in range(decoder_layers)])
         self.blocks = nn.ModuleList([DepthwiseBlock(width) for _ in range(2)])
         self.to_embedding = nn.Linear(width, dims)
@@ -89,6 +90,9 @@ class GlobalMatcher(nn.Module):
                 embedded.expand(len(unit), -1, -1),
                 None if usable is None else swap(usable),
             )
+            # How much was found is evidence; what was found is compared at unit length.
+            amount = mean.norm(dim=-1, keepdim=True)
+            mean = mean / (amount + FAINT)
             similarity = self.log_similarity.exp() * unit @ partner.transpose(1, 2)
             regressed = self.log_regressed.exp() * mean @ embedded.T
             if usable is not None:
@@ -96,6 +100,7 @@ class GlobalMatcher(nn.Module):
                 similarity = similarity.masked_fill(barred, -1e4)
                 regressed = regressed.masked_fill(barred, -1e4)
             first, sure = local_mean(regressed, own)
+            sure = torch.cat([sure, amount.detach()], -1)
         hidden = self._decode(tokens, mean, first, sure, own, usable)
         with torch.autocast(device.type, enabled=False):
             flat = hidden.float().flatten(2).transpose(1, 2)

@@ -64,9 +64,7 @@ class DenseNetwork(nn.Module):
             [Refiner(stride, inputs, width, c.blocks, r) for stride, inputs, width, r in sizes]
         )
         widths = (c.sixteen, c.refine_eight, c.refine_four, c.refine_two)
-        self.hand = nn.ModuleList(
-            [nn.Conv2d(a, b, 1) for a, b in pairwise(widths)]
-        )
+        self.hand = nn.ModuleList([nn.Conv2d(a, b, 1) for a, b in pairwise(widths)])
         self.to_factor = nn.Conv2d(c.refine_two, 3, 1)
         nn.init.zeros_(self.to_factor.weight)
         nn.init.zeros_(self.to_factor.bias)
