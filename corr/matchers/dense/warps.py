@@ -16,7 +16,7 @@ def own_positions(rows: int, columns: int, stride: int, device: torch.device) ->
     return torch.stack([x.expand(rows, columns), y[:, None].expand(rows, columns)])
 
 
-def to_unit(xy: Tensor, width: float, height: float) -> Tensor:
+def to_unit(xy: Tensor, width: int, height: int) -> Tensor:
     """Pixels, x and y last, to [-1, 1]."""
     return xy * torch.tensor([2 / width, 2 / height], device=xy.device) - 1
 

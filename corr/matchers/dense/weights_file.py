@@ -35,7 +35,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], Config, dict]:
     Raises:
         UserError: The file is absent or not one of ours.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     if not file.is_file():
@@ -46,7 +46,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], Config, dict]:
         with safe_open(file, framework="pt") as opened:
             about = json.loads((opened.metadata() or {}).get("about", "{}"))
         config = Config(**about["config"])
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise UserError(f"{file} does not hold weights of the dense matcher: {error}") from error
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
     return tensors, config, about

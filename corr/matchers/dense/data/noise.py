@@ -27,7 +27,7 @@ class Draws:
         """Where the numbers lie."""
         return self.generator.device
 
-    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+    def uniform(self, low: float | int, high: float | int, *shape: int) -> Tensor:
         """Evenly in [low, high)."""
         return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
 
@@ -35,7 +35,7 @@ class Draws:
         """Standard normal."""
         return torch.randn(shape, generator=self.generator, device=self.device)
 
-    def log_uniform(self, low: float, high: float, *shape: int) -> Tensor:
+    def log_uniform(self, low: float | int, high: float | int, *shape: int) -> Tensor:
         """Evenly in the logarithm."""
         exponent = self.uniform(0, 1, *shape)
         return low * (high / low) ** exponent

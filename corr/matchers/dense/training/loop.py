@@ -177,9 +177,9 @@ class Stretch:
     def _validate(self) -> None:
         options, progress = self.setting.options, self.state.progress
         row: dict[str, float] = {
-            "step": progress.step,
+            "step": float(progress.step),
             "minutes": self.total_before + (time.monotonic() - self.began) / 60,
-            "skipped": progress.skipped,
+            "skipped": float(progress.skipped),
         }
         row |= {k: float(v) / max(self.summed, 1) for k, v in self.losses.items()}
         self.losses, self.summed = {}, 0
