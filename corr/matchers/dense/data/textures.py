@@ -75,8 +75,10 @@ def make_atlas(draws: Draws, count: int, size: int, photos: Tensor | None) -> At
     if photos is not None and len(photos):
         images[: count // 3] = crops(draws, photos, count // 3, size)
     parts: list[Tensor] = []
+    level = images
     for k in range(LEVELS):
-        level = F.avg_pool2d(level, 2) if k else images
+        if k:
+            level = F.avg_pool2d(level, 2)
         parts.append(F.pad(level.flatten(2).transpose(1, 2), (0, 1)))
     texels = torch.cat(parts, 1).flatten(0, 1)
     dtype = torch.float16 if draws.device.type == "cuda" else torch.float32
