@@ -6,14 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corr.matchers.dense.encoder import GIVEN
 from corr.matchers.dense.gaussian_process import PositionEmbedding, kernel, posterior_mean
 from corr.matchers.dense.layers import Attention, DepthwiseBlock, rotary
 from corr.matchers.dense.warps import own_positions, sample, to_unit
 
 STRIDE = 16
 HEADS = 4
-FAINT = 0.02  # length of a posterior mean below which it is noise
 WINDOW = 2.5  # tokens around the likeliest one whose mean is the answer
 
 
@@ -44,17 +42,14 @@ class GlobalMatcher(nn.Module):
         self.positional = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.alone = nn.ModuleList([Attention(width, HEADS) for _ in range(layers)])
         self.across = nn.ModuleList([Attention(width, HEADS) for _ in range(layers)])
-        self.feature = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
-        # What is compared starts as XFeat's descriptors; ours are added as they are learned.
-        nn.init.normal_(self.feature[1].weight, std=2e-3)
-        self.log_given = nn.Parameter(torch.zeros(()))
+        self.feature = nn.Linear(width, width)
         self.embedding = PositionEmbedding()
         self.log_sharpness = nn.Parameter(torch.tensor(2.3))
-        self.log_similarity = nn.Parameter(torch.tensor(2.2))
+        self.log_similarity = nn.Parameter(torch.tensor(2.7))
         self.log_regressed = nn.Parameter(torch.tensor(3.0))
         self.log_decoded = nn.Parameter(torch.tensor(3.0))
         dims = self.embedding.dims
-        self.enter = nn.Linear(2 * width + dims + 6, width)
+        self.enter = nn.Linear(2 * width + dims + 5, width)
         self.decoder = nn.ModuleList([Attention(width, HEADS) for _ in range(decoder_layers)])
         self.blocks = nn.ModuleList([DepthwiseBlock(width) for _ in range(2)])
         self.to_embedding = nn.Linear(width, dims)
@@ -67,20 +62,16 @@ class GlobalMatcher(nn.Module):
         """Features N C h w of photos, the second half being the first half's partners.
 
         Args:
-            features: Stride 16, our channels and then XFeat's.
+            features: Stride 16.
             usable: Which tokens count, N (h w); None = all.
         """
         rows, columns = features.shape[-2:]
-        features, given = features.split([features.shape[1] - GIVEN, GIVEN], 1)
         tokens = self._exchange(features, usable)
         device = features.device
         own = own_positions(rows, columns, STRIDE, device)  # 2 h w
         positions = to_unit(own.flatten(1).T, columns * STRIDE, rows * STRIDE)
         with torch.autocast(device.type, enabled=False):
-            base = centred(given.float().flatten(2).transpose(1, 2), usable)
-            base = self.log_given.exp() * F.normalize(base, dim=-1)
-            ours = centred(self.feature(tokens.float()), usable)
-            unit = F.normalize(torch.cat([base, ours], -1), dim=-1)
+            unit = F.normalize(centred(self.feature(tokens.float()), usable), dim=-1)
             partner = swap(unit)
             embedded = self.embedding(positions)  # q d
             sharpness = self.log_sharpness.exp()
@@ -90,9 +81,6 @@ class GlobalMatcher(nn.Module):
                 embedded.expand(len(unit), -1, -1),
                 None if usable is None else swap(usable),
             )
-            # How much was found is evidence; what was found is compared at unit length.
-            amount = mean.norm(dim=-1, keepdim=True)
-            mean = mean / (amount + FAINT)
             similarity = self.log_similarity.exp() * unit @ partner.transpose(1, 2)
             regressed = self.log_regressed.exp() * mean @ embedded.T
             if usable is not None:
@@ -100,7 +88,6 @@ class GlobalMatcher(nn.Module):
                 similarity = similarity.masked_fill(barred, -1e4)
                 regressed = regressed.masked_fill(barred, -1e4)
             first, sure = local_mean(regressed, own)
-            sure = torch.cat([sure, amount.detach()], -1)
         hidden = self._decode(tokens, mean, first, sure, own, usable)
         with torch.autocast(device.type, enabled=False):
             flat = hidden.float().flatten(2).transpose(1, 2)

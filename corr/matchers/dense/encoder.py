@@ -11,7 +11,6 @@ from corr.matchers.dense.layers import conv, resized
 
 STRIDES = (2, 4, 8, 16)
 MULTIPLE = 32  # network extents must divide by this
-GIVEN = 128  # channels of XFeat's own descriptors, which travel behind ours at stride 16
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, images: Tensor, frozen: tuple[Tensor, ...]) -> dict[int, Tensor]:
-        """Maps by stride, N C H/s W/s each; at stride 16 XFeat's descriptors follow ours."""
+        """Maps by stride, N C H/s W/s each."""
         x2, fused, x4, x5 = frozen
         f2 = self.two(normalised(images))
         f4 = self.four(f2) + self.from_x2(x2)
@@ -92,8 +91,6 @@ class Encoder(nn.Module):
         ):
             coarse = smooth(F.relu(own + resized(down(coarse), own)))
             maps[stride] = coarse
-        given = [F.normalize(m.float(), dim=1) for m in (F.avg_pool2d(fused, 2), x4)]
-        maps[16] = torch.cat([f16.float(), *given], 1)
         return maps
 
 

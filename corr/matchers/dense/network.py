@@ -27,9 +27,8 @@ class Config:
     decoder_layers: int = 2
     refine_eight: int = 128  # channels of the refiners
     refine_four: int = 80
-    refine_two: int = 32
+    refine_two: int = 48
     blocks: int = 5  # per refiner
-    blocks_two: int = 4  # of the finest refiner, which has most pixels
 
 
 @dataclass
@@ -59,12 +58,11 @@ class DenseNetwork(nn.Module):
         self.frozen = FrozenXFeat(xfeat)
         self.encoder = Encoder(Widths(c.two, c.four, c.eight, c.sixteen))
         self.matcher = GlobalMatcher(c.sixteen, c.layers, c.decoder_layers)
-        sizes = (
-            (8, c.eight, c.refine_eight, c.blocks, 3),
-            (4, c.four, c.refine_four, c.blocks, 2),
-            (2, c.two, c.refine_two, c.blocks_two, 1),
+        sizes = ((8, c.eight, c.refine_eight, 3), (4, c.four, c.refine_four, 2))
+        sizes = (*sizes, (2, c.two, c.refine_two, 1))
+        self.refiners = nn.ModuleList(
+            [Refiner(stride, inputs, width, c.blocks, r) for stride, inputs, width, r in sizes]
         )
-        self.refiners = nn.ModuleList([Refiner(*size) for size in sizes])
         widths = (c.sixteen, c.refine_eight, c.refine_four, c.refine_two)
         self.hand = nn.ModuleList([nn.Conv2d(a, b, 1) for a, b in pairwise(widths)])
         self.to_factor = nn.Conv2d(c.refine_two, 3, 1)

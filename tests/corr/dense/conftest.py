@@ -15,7 +15,7 @@ def small() -> Config:
     """A configuration that runs in milliseconds."""
     return Config(
         two=8, four=8, eight=16, sixteen=32, layers=1, decoder_layers=1,
-        refine_eight=16, refine_four=16, refine_two=16, blocks=1, blocks_two=1,
+        refine_eight=16, refine_four=16, refine_two=16, blocks=1,
     )  # fmt: skip
 
 

@@ -136,6 +136,7 @@ def test_start_weights_are_taken_over(train, tmp_path):
         ({"device": "tpu"}, "device must be auto, cpu or cuda, got tpu"),
         ({"ema": 1.0}, r"ema must lie in \[0, 1\), got 1.0"),
         ({"lr": 0.0}, "lr must be positive, got 0.0"),
+        ({"workers": -1}, r"workers must be 0 \(none\) or more, got -1"),
         ({"textures": 3}, "textures must be at least 12, got 3"),
     ],
 )

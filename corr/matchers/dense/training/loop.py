@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from corr.matchers.dense.data.ahead import BatchesAhead
 from corr.matchers.dense.data.pairs import PairOptions, PairSource
 from corr.matchers.dense.data.photos import load_photos
-from corr.matchers.dense.losses import LossWeights, total_loss
+from corr.matchers.dense.losses import LossWeights, Truth, total_loss
 from corr.matchers.dense.network import Config, DenseNetwork, count_parameters
 from corr.matchers.dense.training.curves import append, draw
 from corr.matchers.dense.training.options import TrainOptions
@@ -59,7 +60,16 @@ def train(options: TrainOptions) -> str:
         f"{count_parameters(network) / 1e6:.2f} M parameters on {setting.device}, "
         f"{0 if photos is None else len(photos)} photos, from step {state.progress.step}"
     )
-    Stretch(setting, state, source, held_out).run()
+    ahead = None
+    if options.workers:
+        ahead = BatchesAhead(
+            source.options, options.seed, setting.device, options.photos, options.workers
+        )
+    try:
+        Stretch(setting, state, source, held_out, ahead).run()
+    finally:
+        if ahead is not None:
+            ahead.close()
     return _summary(state, setting.out)
 
 
@@ -89,10 +99,17 @@ class Stretch:
     """The loop itself."""
 
     def __init__(
-        self, setting: Setting, state: TrainingState, source: PairSource, held_out: PairSource
+        self,
+        setting: Setting,
+        state: TrainingState,
+        source: PairSource,
+        held_out: PairSource,
+        ahead: BatchesAhead | None = None,
     ):
         self.setting, self.state = setting, state
-        self.source, self.held_out = source, held_out
+        self.source, self.held_out, self.ahead = source, held_out, ahead
+        self.sizes: dict[int, tuple[int, int, int]] = {}  # of the batches asked for
+        self.first: tuple[Tensor, Truth] | None = None
         self.weights = LossWeights()
         self.losses: dict[str, Tensor] = {}
         self.summed = 0
@@ -103,6 +120,9 @@ class Stretch:
     def run(self) -> None:
         """Steps until the budget is spent; checkpoints on the way and when interrupted."""
         options, progress = self.setting.options, self.state.progress
+        if self.ahead is not None:  # the clock starts when the first batch is there
+            self.first = self._batch(progress.step, 0.0)
+            self.began = time.monotonic()
         saved = time.monotonic()
         with tqdm(total=1000, unit="‰", desc="training", mininterval=5) as bar:
             try:
@@ -144,14 +164,7 @@ class Stretch:
         options, state = self.setting.options, self.state
         for group in state.optimiser.param_groups:
             group["lr"] = self.rate(share)
-        large = share > 1 - options.large_share
-        batch = options.large_batch if large else options.batch
-        width = options.large_width if large else options.width
-        height = options.large_height if large else options.height
-        if state.progress.step % 2 and not large:
-            width, height = height, width
-        with torch.no_grad():
-            images, truth = self.source.batch(state.progress.step, batch, width, height)
+        images, truth = self._batch(state.progress.step, share)
         images = images.contiguous(memory_format=torch.channels_last)
         state.network.train()
         with torch.autocast(self.setting.device.type, torch.bfloat16, enabled=self.setting.bf16):
@@ -168,6 +181,28 @@ class Stretch:
             state.progress.skipped += 1
             state.heal()
         state.progress.step += 1
+
+    def _size(self, step: int, share: float) -> tuple[int, int, int]:
+        """Pairs, width and height of a batch."""
+        options = self.setting.options
+        if share > 1 - options.large_share:
+            return options.large_batch, options.large_width, options.large_height
+        if step % 2:
+            return options.batch, options.height, options.width
+        return options.batch, options.width, options.height
+
+    def _batch(self, step: int, share: float) -> tuple[Tensor, Truth]:
+        if self.ahead is None:
+            with torch.no_grad():
+                return self.source.batch(step, *self._size(step, share))
+        for k in range(step, step + 3 * len(self.ahead.asked)):
+            if k not in self.sizes:
+                self.sizes[k] = self._size(k, share)
+                self.ahead.ask(k, *self.sizes[k])
+        if self.first is not None:
+            batch, self.first = self.first, None
+            return batch
+        return self.ahead.get(step)
 
     def _sum(self, parts: dict[str, Tensor]) -> None:
         for name, value in parts.items():

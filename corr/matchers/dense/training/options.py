@@ -39,6 +39,7 @@ class TrainOptions:
     keep_every: float = 2.0  # minutes between checkpoints
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "auto"  # auto (bf16 on CUDA) | bf16 | float32
+    workers: int = 0  # processes that make pairs ahead; 0 = between the steps
     compile: str = "off"  # off | data: fuse the ray casting by torch.compile
 
     def __post_init__(self):
@@ -63,6 +64,8 @@ class TrainOptions:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.minutes < 0:
             raise ValueError(f"minutes must be 0 (count steps) or positive, got {self.minutes}")
+        if self.workers < 0:
+            raise ValueError(f"workers must be 0 (none) or more, got {self.workers}")
         if self.textures < 12:
             raise ValueError(f"textures must be at least 12, got {self.textures}")
 
