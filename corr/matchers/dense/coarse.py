@@ -12,7 +12,7 @@ from corr.matchers.dense.warps import own_positions, sample, to_unit
 
 STRIDE = 16
 HEADS = 4
-WINDOW = 2.5  # tokens around the likeliest one whose mean is the answer
+REACH = 2  # tokens on each side of the likeliest one whose mean is the answer
 
 
 @dataclass
@@ -174,18 +174,19 @@ def local_mean(logits: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         Positions, N 2 p; the probability near the best token, that of the best token and the
         spread around it (in tokens), N p 3.
     """
-    grid = own.flatten(1).T  # q 2
+    rows, columns = own.shape[-2:]
     probability = logits.softmax(-1)
     top, best = probability.max(-1)
-    centre = grid[best]  # N p 2
-    x, y = grid[:, 0], grid[:, 1]
-    with torch.no_grad():
-        near = ((centre[..., :1] - x).abs() < WINDOW * STRIDE) & (
-            (centre[..., 1:] - y).abs() < WINDOW * STRIDE
-        )
-    local = probability * near
+    near = torch.arange(-REACH, REACH + 1, device=own.device)
+    x = (best % columns)[..., None] + near.repeat(len(near))
+    y = (best // columns)[..., None] + near.repeat_interleave(len(near))
+    there = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+    index = y.clamp(0, rows - 1) * columns + x.clamp(0, columns - 1)
+    local = probability.gather(2, index) * there
     mass = local.sum(-1, keepdim=True).clamp(min=1e-12)
-    mean = (local @ grid) / mass
-    square = (local @ grid.square()) / mass
-    spread = (square - mean.square()).sum(-1, keepdim=True).clamp(min=0).sqrt() / STRIDE
-    return mean.transpose(1, 2), torch.cat([mass, top[..., None], spread], -1).detach()
+    place = torch.stack([x, y], -1).to(local.dtype)  # N p window 2, in tokens
+    share = (local / mass)[..., None]
+    mean = (place * share).sum(2)
+    spread = ((place - mean[:, :, None]).square() * share).sum((2, 3))[..., None].sqrt()
+    positions = (mean + 0.5).transpose(1, 2) * STRIDE
+    return positions, torch.cat([mass, top[..., None], spread], -1).detach()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from corr.matchers.dense.coarse import Coarse, GlobalMatcher, swap
 from corr.matchers.dense.covariance import precision_factor
 from corr.matchers.dense.encoder import Encoder, FrozenXFeat, Widths
-from corr.matchers.dense.layers import resized
+from corr.matchers.dense.layers import Pointwise, resized
 from corr.matchers.dense.refiner import Refiner
 from corr.matchers.dense.warps import doubled
 
@@ -64,8 +64,8 @@ class DenseNetwork(nn.Module):
             [Refiner(stride, inputs, width, c.blocks, r) for stride, inputs, width, r in sizes]
         )
         widths = (c.sixteen, c.refine_eight, c.refine_four, c.refine_two)
-        self.hand = nn.ModuleList([nn.Conv2d(a, b, 1) for a, b in pairwise(widths)])
-        self.to_factor = nn.Conv2d(c.refine_two, 3, 1)
+        self.hand = nn.ModuleList([Pointwise(a, b) for a, b in pairwise(widths)])
+        self.to_factor = Pointwise(c.refine_two, 3)
         nn.init.zeros_(self.to_factor.weight)
         nn.init.zeros_(self.to_factor.bias)
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from corr.matchers.dense.covariance import covariance
+from corr.matchers.dense.memory import freed_memory_kept
 from corr.matchers.dense.network import DenseNetwork
 from corr.matchers.dense.sampling import balanced_sample
 from corr.matchers.dense.warps import own_positions
@@ -65,6 +66,7 @@ class Drawn:
 
 
 @torch.inference_mode()
+@freed_memory_kept()
 def encode(network: DenseNetwork, image: Image, max_side: int, device: torch.device) -> Encoded:
     """The network's maps of one photo."""
     copy = working_copy(image, max_side, device)
@@ -76,6 +78,7 @@ def encode(network: DenseNetwork, image: Image, max_side: int, device: torch.dev
 
 
 @torch.inference_mode()
+@freed_memory_kept()
 def pair_warps(network: DenseNetwork, a: Encoded, b: Encoded) -> tuple[PairWarp, PairWarp]:
     """Both directions. Photos of different sizes are padded to one extent, as maps."""
     rows = max(a.tokens.shape[0], b.tokens.shape[0])

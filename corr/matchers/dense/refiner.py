@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corr.matchers.dense.layers import DepthwiseBlock
+from corr.matchers.dense.layers import DepthwiseBlock, Pointwise
 from corr.matchers.dense.warps import own_positions, sample
+
+BAND = 8  # rows
 
 
 class Refiner(nn.Module):
@@ -22,7 +24,7 @@ class Refiner(nn.Module):
         self.stride, self.radius = stride, radius
         inputs = 2 * features + (2 * radius + 1) ** 2 + 3
         self.enter = nn.Sequential(
-            nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+            Pointwise(inputs, width, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         self.blocks = nn.ModuleList([DepthwiseBlock(width) for _ in range(blocks)])
         self.answer = nn.Conv2d(width, 3, 1)
@@ -58,11 +60,20 @@ def correlation(own: Tensor, pulled: Tensor, radius: int) -> Tensor:
     padded = F.pad(pulled, [radius] * 4)
     own = own * own.shape[1] ** -0.5
     shifts = range(2 * radius + 1)
-    return torch.stack(
-        [
-            (own * padded[..., dy : dy + rows, dx : dx + columns]).sum(1)
-            for dy in shifts
-            for dx in shifts
-        ],
-        1,
-    )
+    # On the processor in bands of rows whose products stay in the cache.
+    band = rows if own.is_cuda or torch.is_grad_enabled() else BAND
+    bands = [
+        torch.stack(
+            [
+                (
+                    own[..., top : top + band, :]
+                    * padded[..., top + dy : min(top + band, rows) + dy, dx : dx + columns]
+                ).sum(1)
+                for dy in shifts
+                for dx in shifts
+            ],
+            1,
+        )
+        for top in range(0, rows, band)
+    ]
+    return bands[0] if len(bands) == 1 else torch.cat(bands, 2)

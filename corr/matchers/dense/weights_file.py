@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from corr.errors import UserError
+from corr.matchers.dense.layers import folded
 from corr.matchers.dense.network import Config, DenseNetwork
 
 SHIPPED = Path(__file__).resolve().parent / "weights" / "dense.safetensors"
@@ -53,11 +54,12 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], Config, dict]:
 
 
 def load_dense(file: Path, xfeat: Any) -> tuple[DenseNetwork, dict]:
-    """The network in evaluation mode, and what is known about its weights."""
+    """The network, made ready for evaluation only, and what is known about its weights."""
     weights, config, about = read_weights(file)
     network = DenseNetwork(config, xfeat)
     _fill(network, weights, file)
-    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False), about
+    folded(network.eval().requires_grad_(False))
+    return network.to(memory_format=torch.channels_last), about
 
 
 def start_from(network: DenseNetwork, file: Path) -> None:
