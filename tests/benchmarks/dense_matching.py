@@ -151,17 +151,22 @@ def kitchen_pairs(every: int) -> Iterator[tuple[Path, Path, int]]:
 
 
 def kitchen_truth(a: Path, b: Path) -> tuple[np.ndarray, np.ndarray]:
-    """True positions in b of the pixels of a, h w 2, and which both frames see."""
+    """True positions in b of the pixels of a, h w 2, and which both frames see.
+
+    The poses of the set drift: SIFT's inliers lie 0.4 px from the warp of given depth and poses
+    at a distance of 4 frames and 5 px at 36. So the relative pose is fitted anew, per pair, to
+    SIFT matches and a's depth; they then lie 0.4 to 0.9 px from it. SIFT is none of the
+    compared methods.
+    """
     K = np.loadtxt(a.parent / "camera-intrinsics.txt")
     depth = [_depth(Path(str(f).replace("color", "depth"))) for f in (a, b)]
-    world = [np.loadtxt(str(f).replace("color.png", "pose.txt")) for f in (a, b)]
     height, width = depth[0].shape
     u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     z = depth[0]
     # The intrinsics count from pixel corners (cx = 320 of 640), as we do.
     local = np.stack([(u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z, z], -1)
-    b_from_a = np.linalg.inv(world[1]) @ world[0]
-    there = local @ b_from_a[:3, :3].T + b_from_a[:3, 3]
+    R, t = fitted_pose(a, b, local, K)
+    there = local @ R.T + t
     with np.errstate(divide="ignore", invalid="ignore"):
         uv = there[..., :2] / there[..., 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
     xy = np.floor(np.nan_to_num(uv, nan=-1, posinf=-1, neginf=-1)).astype(int)
@@ -170,6 +175,30 @@ def kitchen_truth(a: Path, b: Path) -> tuple[np.ndarray, np.ndarray]:
     at = depth[1][xy[inside][:, 1], xy[inside][:, 0]]
     seen[inside] = (at > 0) & (np.abs(at - there[..., 2][inside]) < 0.05 * at)
     return uv, seen
+
+
+def fitted_pose(a: Path, b: Path, local: np.ndarray, K: np.ndarray) -> tuple:
+    """Rotation and translation from a's camera to b's, from SIFT matches and a's depth."""
+    import cv2
+
+    sift = cv2.SIFT_create(6000)
+    (key_a, des_a), (key_b, des_b) = (
+        sift.detectAndCompute(cv2.imread(str(f), cv2.IMREAD_GRAYSCALE), None) for f in (a, b)
+    )
+    pairs = cv2.BFMatcher().knnMatch(des_a, des_b, k=2)
+    found = [m for m, second in pairs if m.distance < 0.8 * second.distance]
+    in_a = np.array([key_a[m.queryIdx].pt for m in found]) + 0.5
+    in_b = np.array([key_b[m.trainIdx].pt for m in found]) + 0.5
+    xyz = local[tuple(np.floor(in_a).astype(int).T[::-1])]
+    known = xyz[:, 2] > 0
+    xyz, in_b = xyz[known], in_b[known]
+    cv2.setRNGSeed(0)
+    _, turn, shift, inliers = cv2.solvePnPRansac(
+        xyz, in_b, K, None, reprojectionError=4, iterationsCount=2000
+    )
+    good = inliers[:, 0]
+    turn, shift = cv2.solvePnPRefineLM(xyz[good], in_b[good], K, None, turn, shift)
+    return cv2.Rodrigues(turn)[0], shift[:, 0]
 
 
 def _depth(file: Path) -> np.ndarray:
