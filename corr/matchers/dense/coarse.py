@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corr.matchers.dense.gaussian_process import PositionEmbedding, kernel, posterior_mean
-from corr.matchers.dense.layers import Attention, DepthwiseBlock, rotary
+from corr.matchers.dense.layers import Attention, DepthwiseBlock, rotary, zeroed
 from corr.matchers.dense.warps import own_positions, sample, to_unit
 
 STRIDE = 16
@@ -55,8 +55,7 @@ class GlobalMatcher(nn.Module):
         self.to_embedding = nn.Linear(width, dims)
         self.to_step = nn.Linear(width, 3)
         for last in (self.to_embedding, self.to_step):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            zeroed(last)
 
     def forward(self, features: Tensor, usable: Tensor | None) -> Coarse:
         """Features N C h w of photos, the second half being the first half's partners.
@@ -108,7 +107,7 @@ class GlobalMatcher(nn.Module):
 
     def _exchange(self, features: Tensor, usable: Tensor | None) -> Tensor:
         x = features + self.positional(features)
-        turn = rotary(*x.shape[-2:], x.shape[1] // HEADS, x.device)
+        turn = rotary(x.shape[2], x.shape[3], x.shape[1] // HEADS, x.device)
         tokens = x.flatten(2).transpose(1, 2)
         others = None if usable is None else swap(usable)
         for alone, across in zip(self.alone, self.across, strict=True):

@@ -18,6 +18,13 @@ def conv(
     )
 
 
+def zeroed(layer: nn.Conv2d | nn.Linear) -> None:
+    """Let a layer with a bias answer nothing at first."""
+    assert layer.bias is not None
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
 class Pointwise(nn.Conv2d):
     """A 1 x 1 convolution; on the processor it is a matrix product over the last axis.
 
@@ -78,12 +85,11 @@ class Attention(nn.Module):
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width)
-        )
-        for last in (self.out, self.mlp[2]):
-            nn.init.normal_(last.weight, std=1e-3)
-            nn.init.zeros_(last.bias)
+        last = nn.Linear(expand * width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, expand * width), nn.GELU(), last)
+        for layer in (self.out, last):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self, x: Tensor, source: Tensor, usable: Tensor | None, turn: tuple[Tensor, Tensor] | None

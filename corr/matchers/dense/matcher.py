@@ -80,7 +80,7 @@ class DenseMatcher(Matcher):
         from corr.matchers.xfeat import load_xfeat
 
         file = Path(self.weights).expanduser() if self.weights else SHIPPED
-        return load_dense(file, load_xfeat(self.xfeat).net)[0].to(self._device)
+        return load_dense(file, load_xfeat(self.xfeat).net)[0].placed(self._device)
 
     def match_pairs(
         self, images: Sequence[Image], pairs: Sequence[tuple[int, int]]

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corr.matchers.dense.coarse import Coarse, GlobalMatcher, swap
 from corr.matchers.dense.covariance import precision_factor
 from corr.matchers.dense.encoder import Encoder, FrozenXFeat, Widths
-from corr.matchers.dense.layers import Pointwise, resized
+from corr.matchers.dense.layers import Pointwise, resized, zeroed
 from corr.matchers.dense.refiner import Refiner
 from corr.matchers.dense.warps import doubled
 
@@ -58,16 +59,18 @@ class DenseNetwork(nn.Module):
         self.frozen = FrozenXFeat(xfeat)
         self.encoder = Encoder(Widths(c.two, c.four, c.eight, c.sixteen))
         self.matcher = GlobalMatcher(c.sixteen, c.layers, c.decoder_layers)
-        sizes = ((8, c.eight, c.refine_eight, 3), (4, c.four, c.refine_four, 2))
-        sizes = (*sizes, (2, c.two, c.refine_two, 1))
+        sizes = (
+            (8, c.eight, c.refine_eight, 3),
+            (4, c.four, c.refine_four, 2),
+            (2, c.two, c.refine_two, 1),
+        )
         self.refiners = nn.ModuleList(
             [Refiner(stride, inputs, width, c.blocks, r) for stride, inputs, width, r in sizes]
         )
         widths = (c.sixteen, c.refine_eight, c.refine_four, c.refine_two)
         self.hand = nn.ModuleList([Pointwise(a, b) for a, b in pairwise(widths)])
         self.to_factor = Pointwise(c.refine_two, 3)
-        nn.init.zeros_(self.to_factor.weight)
-        nn.init.zeros_(self.to_factor.bias)
+        zeroed(self.to_factor)
 
     def encode(self, images: Tensor) -> dict[int, Tensor]:
         """Maps by stride of N 3 H W photos in [0, 1]; H and W multiples of 32."""
@@ -96,6 +99,10 @@ class DenseNetwork(nn.Module):
     def forward(self, images: Tensor, usable: Tensor | None = None) -> Prediction:
         """`match` of what `encode` makes of the photos."""
         return self.match(self.encode(images), usable)
+
+    def placed(self, device: torch.device) -> "DenseNetwork":
+        """The network on a device, kernels in the channels-last layout."""
+        return self.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def own_state(self) -> dict[str, Tensor]:
         """Parameters and statistics without the frozen ones."""

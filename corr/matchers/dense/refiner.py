@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corr.matchers.dense.layers import DepthwiseBlock, Pointwise
+from corr.matchers.dense.layers import DepthwiseBlock, Pointwise, zeroed
 from corr.matchers.dense.warps import own_positions, sample
 
 BAND = 8  # rows
@@ -28,8 +28,7 @@ class Refiner(nn.Module):
         )
         self.blocks = nn.ModuleList([DepthwiseBlock(width) for _ in range(blocks)])
         self.answer = nn.Conv2d(width, 3, 1)
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
+        zeroed(self.answer)
 
     def forward(
         self, own: Tensor, partner: Tensor, warp: Tensor, logit: Tensor, handed: Tensor
@@ -44,7 +43,7 @@ class Refiner(nn.Module):
             handed: What the coarser stage hands on, N width h w.
         """
         pulled = sample(partner, warp, self.stride).to(own.dtype)
-        where = own_positions(*warp.shape[-2:], self.stride, warp.device)
+        where = own_positions(warp.shape[-2], warp.shape[-1], self.stride, warp.device)
         evidence = [own, pulled, correlation(own, pulled, self.radius)]
         side = torch.cat([(warp - where) / (32 * self.stride), logit / 4], 1).to(own.dtype)
         x = self.enter(torch.cat([*evidence, side], 1)) + handed

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from corr.errors import UserError
@@ -59,7 +58,7 @@ def load_dense(file: Path, xfeat: Any) -> tuple[DenseNetwork, dict]:
     network = DenseNetwork(config, xfeat)
     _fill(network, weights, file)
     folded(network.eval().requires_grad_(False))
-    return network.to(memory_format=torch.channels_last), about
+    return network, about
 
 
 def start_from(network: DenseNetwork, file: Path) -> None:

@@ -53,8 +53,8 @@ def draw_scenes(draws: Draws, host: random.Random, count: int) -> Scene:
     high = torch.stack(
         [value["half_x"], torch.where(facade, zero, value["half_y"]), value["height"]], -1
     )
-    solids = _clutter(draws, value, facade)
-    solids = Solids(*solids, low, high, wave, wavy)
+    centre, rotation, half, round_ = _clutter(draws, value, facade)
+    solids = Solids(centre, rotation, half, round_, low, high, wave, wavy)
     return Scene(solids, _stage(draws, value, facade, solids, depth), [KINDS[k] for k in kinds])
 
 
@@ -73,7 +73,9 @@ def _waves(draws: Draws, wavy: Tensor) -> Tensor:
     return torch.stack([amplitude, number * turn.cos(), number * turn.sin(), phase], -1)
 
 
-def _clutter(draws: Draws, value: dict[str, Tensor], facade: Tensor) -> tuple[Tensor, ...]:
+def _clutter(
+    draws: Draws, value: dict[str, Tensor], facade: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Centres, rotations, half sizes and roundness of the solids."""
     n, m = len(facade), SOLIDS
     half = value["size"][:, None, None] * draws.log_uniform(0.15, 1.6, n, m, 1)

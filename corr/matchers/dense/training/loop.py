@@ -46,7 +46,7 @@ def train(options: TrainOptions) -> str:
     network = DenseNetwork(Config(), load_xfeat(options.xfeat).net)
     if options.start:
         start_from(network, Path(options.start))
-    network = network.to(setting.device, memory_format=torch.channels_last)
+    network = network.placed(setting.device)
     state = TrainingState(network, options.lr, options.weight_decay)
     resumed = state.resume(setting.out)
     if resumed and state.progress.finished:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from corr.errors import UserError
 from corr.matchers.dense.network import DenseNetwork
@@ -149,10 +149,11 @@ class Swapped:
     def __init__(self, network: DenseNetwork, weights: dict[str, Tensor]):
         self.network, self.weights = network, weights
 
-    def __enter__(self) -> nn.Module:
+    def __enter__(self) -> DenseNetwork:
         self.kept = {k: v.detach().clone() for k, v in self.network.own_state().items()}
         self.network.load_state_dict(self.weights, strict=False)
-        return self.network.eval()
+        self.network.eval()
+        return self.network
 
     def __exit__(self, *_: object) -> None:
         self.network.load_state_dict(self.kept, strict=False)

@@ -26,7 +26,8 @@ def measure(options: TrainOptions) -> None:
     setting = _setting(options)
     device = setting.device
     network = DenseNetwork(Config(), load_xfeat(options.xfeat).net)
-    network = network.to(device, memory_format=torch.channels_last).train()
+    network = network.placed(device)
+    network.train()
     state = TrainingState(network, options.lr, options.weight_decay)
     source = _source(options, options.seed, device, load_photos(options.photos, device))
     sizes = (
