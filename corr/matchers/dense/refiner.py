@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from corr.matchers.dense.layers import DepthwiseBlock, Pointwise, zeroed
 from corr.matchers.dense.warps import own_positions, sample
 
-BAND = 8  # rows
-
 
 class Refiner(nn.Module):
     """Compares a photo with its partner pulled back by the current warp, and corrects the warp.
@@ -43,6 +41,7 @@ class Refiner(nn.Module):
             handed: What the coarser stage hands on, N width h w.
         """
         pulled = sample(partner, warp, self.stride).to(own.dtype)
+        pulled = pulled.contiguous(memory_format=torch.channels_last)
         where = own_positions(warp.shape[-2], warp.shape[-1], self.stride, warp.device)
         evidence = [own, pulled, correlation(own, pulled, self.radius)]
         side = torch.cat([(warp - where) / (32 * self.stride), logit / 4], 1).to(own.dtype)
@@ -55,24 +54,26 @@ class Refiner(nn.Module):
 
 def correlation(own: Tensor, pulled: Tensor, radius: int) -> Tensor:
     """Inner products with all shifts up to `radius` cells, N (2 r + 1)^2 h w."""
+    own = own * own.shape[1] ** -0.5
+    if not (own.is_cuda or torch.is_grad_enabled()):
+        return _compiled_correlation(own, pulled, radius)
     rows, columns = own.shape[-2:]
     padded = F.pad(pulled, [radius] * 4)
-    own = own * own.shape[1] ** -0.5
     shifts = range(2 * radius + 1)
-    # On the processor in bands of rows whose products stay in the cache.
-    band = rows if own.is_cuda or torch.is_grad_enabled() else BAND
-    bands = [
-        torch.stack(
-            [
-                (
-                    own[..., top : top + band, :]
-                    * padded[..., top + dy : min(top + band, rows) + dy, dx : dx + columns]
-                ).sum(1)
-                for dy in shifts
-                for dx in shifts
-            ],
-            1,
-        )
-        for top in range(0, rows, band)
-    ]
-    return bands[0] if len(bands) == 1 else torch.cat(bands, 2)
+    return torch.stack(
+        [
+            (own * padded[..., dy : dy + rows, dx : dx + columns]).sum(1)
+            for dy in shifts
+            for dx in shifts
+        ],
+        1,
+    )
+
+
+def _compiled_correlation(own: Tensor, pulled: Tensor, radius: int) -> Tensor:
+    from corr.matchers.dense.correlation_kernel import correlate
+
+    a, b = (x.permute(0, 2, 3, 1).float().contiguous() for x in (own, pulled))
+    out = a.new_empty((*a.shape[:3], (2 * radius + 1) ** 2))
+    correlate(a.numpy(), b.numpy(), radius, out.numpy())
+    return out.permute(0, 3, 1, 2).to(own.dtype)

@@ -131,6 +131,15 @@ def test_correlation_finds_the_shift():
     assert (best == 3 * 5 + 0).all()
 
 
+@pytest.mark.parametrize(("channels", "radius"), [(5, 1), (24, 2)])
+def test_compiled_correlation_equals_that_of_torch(channels, radius):
+    a, b = torch.randn(2, 2, channels, 7, 11)
+    plain = correlation(a.requires_grad_(), b, radius)
+    with torch.no_grad():
+        compiled = correlation(a, b, radius)
+    assert (plain - compiled).abs().max() < 1e-5
+
+
 def test_covariance_is_the_inverse_of_the_precision_and_definite():
     raw = torch.randn(4, 3, 5, 6)
     factor = precision_factor(raw)
