@@ -4,12 +4,13 @@ In torch every shift is a pass over two feature maps; here a pixel's features st
 cache. Four times as fast; `refiner.correlation` is the same in torch.
 """
 
+import inspect
+
 import numba
 import numpy as np
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
-def correlate(own: np.ndarray, pulled: np.ndarray, radius: int, out: np.ndarray) -> None:
+def _correlate(own: np.ndarray, pulled: np.ndarray, radius: int, out: np.ndarray) -> None:
     """Inner products with all shifts up to `radius`, zero where the shift leaves the map.
 
     Args:
@@ -32,3 +33,7 @@ def correlate(own: np.ndarray, pulled: np.ndarray, radius: int, out: np.ndarray)
                         for c in range(channels):
                             total += own[i, y, x, c] * pulled[i, yy, xx, c]
                     out[i, y, x, dy * side + dx] = total
+
+
+# Unwrapped: a checker of annotations may have wrapped the function, which cannot be compiled.
+correlate = numba.njit(parallel=True, fastmath=True, cache=True)(inspect.unwrap(_correlate))

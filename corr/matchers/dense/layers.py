@@ -77,6 +77,7 @@ class DepthwiseBlock(nn.Module):
         width = x.shape[1]
         flat = x.permute(0, 2, 3, 1).view(-1, width)
         flat.addmm_(inner.permute(0, 2, 3, 1).reshape(-1, width), self.mix.weight[:, :, 0, 0].T)
+        assert self.mix.bias is not None
         flat.add_(self.mix.bias)
         return x
 

@@ -35,7 +35,7 @@ def test_batch_of_pairs_equals_pairs_alone(small_network):
     together = answers(small_network(images))
     for pair in ([0, 2], [1, 3]):
         for both, alone in zip(together, answers(small_network(images[pair])), strict=True):
-            assert (both[pair] - alone).abs().max() < 2e-3
+            assert (both[pair] - alone).abs().max() < 1e-2
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def test_exchanged_photos_exchange_the_answers(small_network):
     images = pictures(2, 96, 64)
     forth, back = answers(small_network(images)), answers(small_network(images.flip(0)))
     for x, y in zip(forth, back, strict=True):
-        assert (x - y.flip(0)).abs().max() < 2e-3
+        assert (x - y.flip(0)).abs().max() < 1e-2
 
 
 @torch.no_grad()
