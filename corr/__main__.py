@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from corr.cli import Command, dispatch
+from corr.matchers.dense.training.options import TrainOptions as DenseTrainOptions
+from corr.matchers.dense.training.options import register_train as register_train_dense
 from corr.options import TWO_VIEW, EvalOptions, register_eval
 from corr.options_match import MatchOptions, WeightsOptions, register_match, register_weights
 from corr.training_options import TrainOptions, register_train
@@ -35,6 +37,12 @@ def _train_semantic(options: TrainOptions) -> None:
     print(train(options))
 
 
+def _train_dense(options: DenseTrainOptions) -> None:
+    from corr.matchers.dense.training.loop import train
+
+    print(train(options))
+
+
 # What `corr train` trains, by the group that names it on the command line.
 TRAININGS = {
     "method": Command(
@@ -42,6 +50,12 @@ TRAININGS = {
         "a head for semantic matching on frozen features: supervised, matchme",
         _train_semantic,
         register_train,
+    ),
+    "matcher": Command(
+        "corr_train",
+        "a matcher of ours on pairs made on the fly: dense",
+        _train_dense,
+        register_train_dense,
     ),
 }
 

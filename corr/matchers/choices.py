@@ -3,6 +3,7 @@
 from corr.matchers.aliked import AlikedLightGlue
 from corr.matchers.base import Matcher
 from corr.matchers.dedode import DeDoDe
+from corr.matchers.dense.matcher import DenseMatcher
 from corr.matchers.disk import DiskLightGlue
 from corr.matchers.loftr import Loftr
 from corr.matchers.roma import Roma
@@ -14,6 +15,7 @@ MATCHERS: dict[str, type[Matcher]] = {
     "xfeat_star": XFeatStar,
     "xfeat": XFeatPoints,
     "xfeat_lighterglue": XFeatLighterGlue,
+    "dense": DenseMatcher,
     "aliked_lightglue": AlikedLightGlue,
     "disk_lightglue": DiskLightGlue,
     "dedode": DeDoDe,

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from corr.errors import UserError
 from corr.folders import log_to, make_folder
+from corr.matchers.dense.matcher import DenseMatcher
 from corr.matchers.sift import Sift
 from corr.matchers.xfeat import XFeatStar
 from recon import workspace
@@ -37,7 +38,7 @@ from recon.splats.seeder import Seeder
 from recon.surface.mesher import Mesher
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = (PoseSolver, Seeder, Optimiser, Mesher, XFeatStar, Sift)
+STAGES = (PoseSolver, Seeder, Optimiser, Mesher, XFeatStar, Sift, DenseMatcher)
 
 
 @pytest.fixture
@@ -138,6 +139,10 @@ REFUSED = [
     (XFeatStar, {"min_cossim": 1.0}, "matcher.min_cossim must lie in [-1, 1), got 1.0"),
     (XFeatStar, {"min_confidence": 1.0}, "matcher.min_confidence must lie in [0, 1), got 1.0"),
     (XFeatStar, {"max_side": 63}, "matcher.max_side must be at least 64, got 63"),
+    (DenseMatcher, {"samples": 0}, "matcher.samples must be positive, got 0"),
+    (DenseMatcher, {"min_certainty": 1.0}, "matcher.min_certainty must lie in (0, 1), got 1.0"),
+    (DenseMatcher, {"max_side": 63}, "matcher.max_side must be at least 64, got 63"),
+    (DenseMatcher, {"device": "tpu"}, "matcher.device must be auto, cpu or cuda, got tpu"),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Training pairs with exact dense truth, made on the training device."""
