@@ -28,6 +28,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
+TRAINED = [
+    "minutes=0", "steps=1", "batch=1", "large_batch=1", "width=64", "height=64", "large_width=64",
+    "large_height=64", "textures=12", "validation_pairs=1", "device=cpu",
+]  # fmt: skip
+
 SHELL = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if line]
 COMMANDS = [words[2:] for words in SHELL if words[:2] == ["python", "-m"]]
 TARGETS = {words[1] for words in SHELL if words[0] == "make"}
@@ -84,6 +89,8 @@ def small(words: list[str]) -> list[str]:
     """The command with less to do."""
     if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
         return [*words, "voxel=0.11"]  # the small world has few points
+    if words[:2] == ["corr", "train"]:
+        return [*words, *TRAINED]
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words
     if any(w.startswith("scene.frames=") for w in words):
@@ -168,7 +175,10 @@ def overrides_of(line: str) -> list[str]:
 
 
 # What the options in a section's text belong to.
-SECTIONS = {"Align two scans": "registration", "Score semantic correspondence": "corr"}
+SECTIONS = {
+    "Align two scans": "registration",
+    "Score semantic correspondence": "corr",
+}
 
 
 def named_options() -> list[tuple[str, str]]:
@@ -193,7 +203,8 @@ def config_of(package: str, key: str) -> str:
         ("registration", "benchmark"): "eval", ("registration", "data"): "eval",
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
         ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
-        ("registration", "candidates"): "multiway",
+        ("registration", "candidates"): "multiway", ("corr", "matcher"): "train",
+        ("corr", "minutes"): "train",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"
