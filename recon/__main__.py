@@ -17,7 +17,9 @@ def _eval(options: EvalOptions) -> None:
 
 
 COMMANDS = {
-    "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
+    "run": Command(
+        "recon_run", "photos to cameras, splats, mesh and report", _run, register_run
+    ),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
 }
 

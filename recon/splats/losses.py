@@ -70,7 +70,9 @@ class _FusedLoss(torch.autograd.Function):
         d_mean, d_square, d_cross = (np.empty_like(x) for _ in range(3))
         out = np.empty_like(x)
         row_ssim, row_l1 = np.empty(height, np.float32), np.empty(height, np.float32)
-        kernels.ssim_partials(x, y, mean_y, square_y, weight, d_mean, d_square, d_cross, row_ssim)
+        kernels.ssim_partials(
+            x, y, mean_y, square_y, weight, d_mean, d_square, d_cross, row_ssim
+        )
         kernels.gradient(
             x, y, weight, d_mean, d_square, d_cross,
             np.float32((1.0 - SSIM_SHARE) / total), np.float32(SSIM_SHARE / total), out, row_l1,

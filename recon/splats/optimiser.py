@@ -50,7 +50,9 @@ class Optimiser:
             if getattr(self, name) < 1:
                 raise ValueError(f"optimiser.{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.coarse_share <= 1:
-            raise ValueError(f"optimiser.coarse_share must lie in [0, 1], got {self.coarse_share}")
+            raise ValueError(
+                f"optimiser.coarse_share must lie in [0, 1], got {self.coarse_share}"
+            )
 
     def fit(
         self,

@@ -168,7 +168,9 @@ class _Loop:
 
     def _next_view(self) -> int:
         if not self.order:
-            usable = [i for i in range(len(self.views)) if self.polishing or i != self.stop_index]
+            usable = [
+                i for i in range(len(self.views)) if self.polishing or i != self.stop_index
+            ]
             self.order = [int(i) for i in self.rng.permutation(usable)]
         return self.order.pop()
 

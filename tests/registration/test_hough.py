@@ -65,7 +65,9 @@ def test_errors_agree_with_the_covariance_wherever_the_origin_lies(clouds, offse
     chi2 = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        a, b = (replace(c, xyz=c.xyz + rng.normal(0, 0.005, c.xyz.shape)) for c in (source, target))
+        a, b = (
+            replace(c, xyz=c.xyz + rng.normal(0, 0.005, c.xyz.shape)) for c in (source, target)
+        )
         answer = align(a, b, voxel=VOXEL).registration
         error = away @ clouds[2] @ answer.target_from_source.inverse()  # of the target's frame
         about = answer.covariance_about

@@ -37,7 +37,9 @@ def test_a_scan_without_units_is_brought_to_the_targets(clouds, factor):
     np.testing.assert_allclose(answer.matrix[:3, :3], answer.scale * answer.target_from_source.R)
     best = answer.hypotheses[0]
     assert best.scale == answer.scale
-    np.testing.assert_array_equal(best.target_from_source.matrix, answer.target_from_source.matrix)
+    np.testing.assert_array_equal(
+        best.target_from_source.matrix, answer.target_from_source.matrix
+    )
 
 
 def test_scans_that_do_not_belong_together_are_not_accepted_at_any_size(clouds):

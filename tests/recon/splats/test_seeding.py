@@ -145,7 +145,9 @@ def test_seeding_ignores_masked_pixels():
 def test_options_without_holes_and_with_degree_zero():
     true = scenes.scene()
     options = scenes.small_seeder(fill=False, sh_degree=0, budget=300)
-    found, _ = make_seeds(options, true.reconstruction, true.pictures, {}, np.random.default_rng(0))
+    found, _ = make_seeds(
+        options, true.reconstruction, true.pictures, {}, np.random.default_rng(0)
+    )
     assert found.summary["in_holes"] == 0
     assert found.gaussians.sh.shape[1] == 1
     assert found.summary["agreed"] == 300

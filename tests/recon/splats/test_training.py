@@ -170,7 +170,9 @@ def test_snapshot_of_the_best_state_is_not_touched_by_later_steps():
 
 def test_stop_view_is_not_trained_on_before_the_polish(tmp_path):
     watched = Watched()
-    options = small(iterations=20, stop_view=True, stop_min_views=4, stop_every=10, pose_px=0.0)
+    options = small(
+        iterations=20, stop_view=True, stop_min_views=4, stop_every=10, pose_px=0.0
+    )
     fitted = fit(options, tmp_path / "fit", watched)
     view = scenes.scene().reconstruction.view(fitted.stop_view)
     pose = view.cam_from_world.matrix.astype(np.float32)
