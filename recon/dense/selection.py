@@ -12,7 +12,9 @@ from recon.scene import Reconstruction
 DETAIL_FLOOR = 0.03  # grey gradient per pixel that a flat area counts as
 
 
-def pick(points: DensePoints, budget: int, rng: np.random.Generator) -> Int[np.ndarray, " k"]:
+def pick(
+    points: DensePoints, budget: int, rng: np.random.Generator
+) -> Int[np.ndarray, " k"]:
     """Indices of at most `budget` points: dense where the picture has detail, sparse where flat.
 
     Weighted sampling without replacement (Efraimidis & Spirakis, 2006: the largest u^(1/w)).
