@@ -28,6 +28,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
+TRAINED = [
+    "minutes=0", "steps=1", "batch=1", "large_batch=1", "width=64", "height=64", "large_width=64",
+    "large_height=64", "textures=12", "validation_pairs=1", "device=cpu",
+]  # fmt: skip
+
 SHELL = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if line]
 COMMANDS = [words[2:] for words in SHELL if words[:2] == ["python", "-m"]]
 TARGETS = {words[1] for words in SHELL if words[0] == "make"}
@@ -85,6 +90,8 @@ def small(words: list[str]) -> list[str]:
     """The command with less to do."""
     if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
         return [*words, "voxel=0.11"]  # the small world has few points
+    if words[:2] == ["corr", "train"]:
+        return [*words, *TRAINED]
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words
     if any(w.startswith("scene.frames=") for w in words):
@@ -199,6 +206,7 @@ def config_of(package: str, key: str) -> str:
         ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
         ("registration", "candidates"): "multiway",
         ("corr", "focal_px"): "match", ("corr", "max_side"): "match", ("corr", "masks"): "match",
+        ("corr", "minutes"): "train",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"

@@ -1,14 +1,12 @@
 """The dense matcher against its bars: two-view pose, dense truth, own scenes, time and memory.
 
 `python -m tests.benchmarks.dense_matching` runs all on the real photos of $CORR_DATA (evaluation
-only) and on made scenes of held-out seeds; `parts=pose:warp:own:time` picks, `weights=<file>` and
-`side=<px>` change the network and its working size, `every=<n>` thins the pairs, `out=<file.json>`
-keeps the numbers.
+only) and on made scenes of held-out seeds; `--help` tells how to pick and thin.
 """
 
+import argparse
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import combinations
@@ -32,6 +30,7 @@ from recon.camera_metrics import read_cameras
 
 THRESHOLD_PX = 1.0  # Sampson error at 1000 px of the longer side, of the robust estimator
 WIDEST_DEG = 65  # between the optical axes; wider pairs of the object sets see different sides
+PARTS = ("time", "own", "warp", "pose")
 POSE_SETS = ("fountain-P11", "temple-ring", "fox")
 HELD_OUT_SEED = 77_000_001
 
@@ -310,25 +309,30 @@ def time_and_memory(dense: DenseMatcher) -> dict:
     }
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Run the parts and print their numbers."""
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    parts = given.get("parts", "time:own:warp:pose").split(":")
-    every = int(given.get("every", "1"))
-    dense = DenseMatcher(weights=given.get("weights", ""), max_side=int(given.get("side", "640")))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--every", type=int, default=1, help="only every n-th pair")
+    parser.add_argument("--side", type=int, default=640, help="working size of dense, px")
+    parser.add_argument("--weights", default="", help="safetensors; default the shipped ones")
+    parser.add_argument("--scenes", type=int, default=16, help="pairs of made scenes")
+    parser.add_argument("--out", type=Path, help="JSON file that keeps the numbers")
+    given = parser.parse_args()
+    dense = DenseMatcher(weights=given.weights, max_side=given.side)
     found: dict = {}
-    if "time" in parts:
+    if "time" in given.parts:
         found["time"] = time_and_memory(dense)
-    if "own" in parts:
-        found["own scenes"] = own_scenes(dense, int(given.get("scenes", "16")))
-    if "warp" in parts:
-        found["redkitchen"] = against_depth(dense, every)
-    if "pose" in parts:
-        found["pose"] = two_view({"dense": dense, "xfeat_star": XFeatStar()}, every)
+    if "own" in given.parts:
+        found["own scenes"] = own_scenes(dense, given.scenes)
+    if "warp" in given.parts:
+        found["redkitchen"] = against_depth(dense, given.every)
+    if "pose" in given.parts:
+        found["pose"] = two_view({"dense": dense, "xfeat_star": XFeatStar()}, given.every)
     print(json.dumps(found, indent=1))
-    if "out" in given:
-        Path(given["out"]).write_text(json.dumps(found, indent=1))
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
