@@ -94,10 +94,6 @@ _ALL = (
         f"{_KORNIA}/loftr/resolve/main/loftr_indoor_ds_new.ckpt",
     ),
     Weights(
-        "efficient_loftr", "EfficientLoFTR, trained on MegaDepth", "Apache-2.0",
-        "eloftr_outdoor.ckpt", "https://github.com/zju3dv/EfficientLoFTR#readme",
-    ),
-    Weights(
         "dedode_detector", "DeDoDe-L key points", "MIT", "dedode_detector_L_v2.pth",
         "https://github.com/Parskatt/DeDoDe/releases/download/v2/dedode_detector_L_v2.pth",
     ),

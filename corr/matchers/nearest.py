@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-ROW_BLOCK = 2048  # rows of the similarity matrix held at a time
+ROW_BLOCK = 256  # rows of the similarity matrix held at a time: few enough for the cache
 
 
 def mutual_nearest(
@@ -23,17 +23,16 @@ def mutual_nearest(
 
     best_b = torch.empty(len(a), dtype=torch.long, device=a.device)
     similarity = torch.empty(len(a), device=a.device, dtype=a.dtype)
-    best_a = torch.zeros(len(b), dtype=torch.long, device=a.device)
     top = torch.full((len(b),), -2.0, device=a.device, dtype=a.dtype)
     for start in range(0, len(a), ROW_BLOCK):
         block = a[start : start + ROW_BLOCK] @ b.T
         similarity[start : start + ROW_BLOCK], best_b[start : start + ROW_BLOCK] = block.max(1)
-        value, row = block.max(0)
-        better = value > top
-        top = torch.where(better, value, top)
-        best_a = torch.where(better, row + start, best_a)
-    i = torch.arange(len(a), device=a.device)
-    i = i[(best_a[best_b] == i) & (similarity >= min_cossim)]
+        # Without the rows' numbers: where a row's best is its column's best, it is that row.
+        top = torch.maximum(top, block.amax(0))
+    i = ((similarity == top[best_b]) & (similarity >= min_cossim)).nonzero()[:, 0]
+    first = torch.full((len(b),), len(a), device=a.device)
+    first = first.scatter_reduce(0, best_b[i], i, "amin")  # of rows that are equal
+    i = i[first[best_b[i]] == i]
     return i, best_b[i], similarity[i]
 
 

@@ -184,6 +184,15 @@ def test_bad_options_are_refused(build, message):
         build()
 
 
+def test_equal_descriptors_are_matched_once():
+    import torch
+
+    same = torch.nn.functional.normalize(torch.ones(5, 8), dim=1)
+    i, j, cossim = mutual_nearest(same, same[:3], -1.0)
+    assert i.tolist() == j.tolist() == [0]
+    assert cossim.tolist() == pytest.approx([1.0])
+
+
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_blocks_of_rows_do_not_change_nearest_neighbours(monkeypatch, block):
     import torch
