@@ -55,7 +55,7 @@ def home(tmp_path_factory) -> Path:
     film.release()
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
     make_scans(home)
-    write_tiny(home / "SPair-71k", size=TinySize((1, 1, 2), views=3))
+    write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3))
     return home
 
 
@@ -84,6 +84,8 @@ def small(words: list[str]) -> list[str]:
     """The command with less to do."""
     if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
         return [*words, "voxel=0.11"]  # the small world has few points
+    if words[:2] == ["corr", "train"]:
+        return [*words, "method.steps=2", "method.couples=1"]
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words
     if any(w.startswith("scene.frames=") for w in words):
@@ -194,6 +196,7 @@ def config_of(package: str, key: str) -> str:
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
         ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
         ("registration", "candidates"): "multiway",
+        ("corr", "method"): "train_semantic", ("corr", "shared"): "train_semantic",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"

@@ -29,9 +29,7 @@ class HeadedCache(FeatureCache):
         save_grid(self.file(photo.name), self.head.refined(self.frozen.get(photo)))
 
 
-def headed_cache(
-    folder: Path, extractor: Extractor, memory_mb: float, head: Path
-) -> HeadedCache:
+def headed_cache(folder: Path, extractor: Extractor, memory_mb: float, head: Path) -> HeadedCache:
     """The cache of an extractor with a head on it; its key holds the head's content.
 
     Raises:

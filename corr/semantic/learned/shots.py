@@ -98,9 +98,7 @@ def cells(grid: FeatureGrid, uv: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2
     return torch.from_numpy(at.astype(np.float32))
 
 
-def sampled(
-    maps: Float[Tensor, "1 d h w"], at: Float[Tensor, "n 2"]
-) -> Float[Tensor, "n d"]:
+def sampled(maps: Float[Tensor, "1 d h w"], at: Float[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
     """Descriptors at (column, row), bilinear, of unit length."""
     size = torch.tensor(maps.shape[:-3:-1], dtype=torch.float32)
     where = (2 * (at + 0.5) / size - 1)[None, None]

@@ -48,14 +48,8 @@ def pairs(names="abcd", points=((20.0, 30.0), (290.0, 40.0))) -> PairSet:
     uv = np.array(points, dtype=float).reshape(-1, 2)
     ids = tuple(map(str, range(len(uv))))
     box = np.array([0.0, 0, 50, 100])
-    sides = [
-        Side(n, Path(n), SIZE, SIZE, uv=uv, box=box, all_ids=ids, all_uv=uv)
-        for n in names
-    ]
-    made = tuple(
-        KeypointPair(f"{a.name}{b.name}", "cow", a, b, ids)
-        for a, b in pairwise(sides)
-    )
+    sides = [Side(n, Path(n), SIZE, SIZE, uv=uv, box=box, all_ids=ids, all_uv=uv) for n in names]
+    made = tuple(KeypointPair(f"{a.name}{b.name}", "cow", a, b, ids) for a, b in pairwise(sides))
     return PairSet("probe", "test", made, "box")
 
 
