@@ -28,6 +28,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
+TRAINED_HEAD = ["method.steps=2", "method.couples=1"]
 TRAINED = [
     "minutes=0", "steps=1", "batch=1", "large_batch=1", "width=64", "height=64", "large_width=64",
     "large_height=64", "textures=12", "validation_pairs=1", "device=cpu",
@@ -60,7 +61,7 @@ def home(tmp_path_factory) -> Path:
     film.release()
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
     make_scans(home)
-    write_tiny(home / "SPair-71k", size=TinySize((1, 1, 2), views=3))
+    write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3))
     return home
 
 
@@ -91,7 +92,7 @@ def small(words: list[str]) -> list[str]:
     if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
         return [*words, "voxel=0.11"]  # the small world has few points
     if words[:2] == ["corr", "train"]:
-        return [*words, *TRAINED]
+        return [*words, *(TRAINED if "matcher=dense" in words else TRAINED_HEAD)]
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words
     if any(w.startswith("scene.frames=") for w in words):
@@ -206,7 +207,8 @@ def config_of(package: str, key: str) -> str:
         ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
         ("registration", "candidates"): "multiway",
         ("corr", "focal_px"): "match", ("corr", "max_side"): "match", ("corr", "masks"): "match",
-        ("corr", "minutes"): "train",
+        ("corr", "minutes"): "train", ("corr", "method"): "train_semantic",
+        ("corr", "shared"): "train_semantic",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"

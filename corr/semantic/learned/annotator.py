@@ -56,7 +56,8 @@ def annotated(
             asked[name] = asked.get(name, 0) + 1
         for name, uv in sent(shot, grids(shot.side), target, guessing).items():
             guesses.setdefault(name, []).append(uv)
-    return replace(photo, **agreed(guesses, asked, float(target.step_uv.max()), guessing))
+    points, trust = agreed(guesses, asked, float(target.step_uv.max()), guessing)
+    return replace(photo, points=points, trust=trust)
 
 
 def nearer(shot: Shot, target: FeatureGrid, grids: Grids, twins: Twins) -> Shot:
@@ -92,13 +93,14 @@ def agreed(
     asked: Mapping[str, int],
     step_px: float,
     guessing: Guessing,
-) -> dict[str, dict]:
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Points and trust: the mean of the largest group of guesses around one of them.
 
     Trust is the group's share of all photos that were asked: a key-point that the photo hides gets
     few guesses that agree.
     """
-    points, trust = {}, {}
+    points: dict[str, np.ndarray] = {}
+    trust: dict[str, float] = {}
     for name, found in guesses.items():
         uv = np.array(found)
         near = np.linalg.norm(uv[:, None] - uv, axis=2) <= guessing.agree_cells * step_px
@@ -107,4 +109,4 @@ def agreed(
         if group.sum() >= guessing.least and 2 * group.sum() > len(uv):
             points[name] = uv[group].mean(0)
             trust[name] = float(group.sum() / asked[name])
-    return {"points": points, "trust": trust}
+    return points, trust

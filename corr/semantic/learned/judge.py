@@ -1,8 +1,11 @@
 """PCK of a head on pairs, from its cache's frozen grids: what the curves of a training show."""
 
+from functools import lru_cache
+
 import numpy as np
 
-from corr.semantic.datasets.base import PairSet, Side
+from corr.semantic.datasets.base import PairSet
+from corr.semantic.evaluation.predict import in_cache_order
 from corr.semantic.features.cache import FeatureCache
 from corr.semantic.features.grid import FeatureGrid
 from corr.semantic.learned.files import Refiner
@@ -10,6 +13,7 @@ from corr.semantic.pck import averages, correct, point_errors
 from corr.semantic.transfer import Transfer, Window
 
 MOST_PAIRS = 300  # evenly spaced ones are looked at
+_KEPT = 48  # refined grids in memory
 
 
 def pck_percent(
@@ -22,16 +26,16 @@ def pck_percent(
 ) -> float:
     """PCK per image, per cent; of the frozen features where there is no head."""
     few = pairs.chosen(every=1 + (len(pairs.pairs) - 1) // MOST_PAIRS)
-    transfer, known = transfer or Window(), dict[str, FeatureGrid]()
+    transfer, photos = transfer or Window(), few.photos
 
-    def grid(side: Side) -> FeatureGrid:
-        if side.name not in known:
-            frozen = cache.get(side)
-            known[side.name] = frozen if head is None else head.refined(frozen)
-        return known[side.name]
+    @lru_cache(maxsize=_KEPT)
+    def grid(name: str) -> FeatureGrid:
+        frozen = cache.get(photos[name])
+        return frozen if head is None else head.refined(frozen)
 
     answers: dict[str, np.ndarray] = {
-        p.key: transfer.transfer(grid(p.source), grid(p.target), p.source.uv).uv for p in few.pairs
+        p.key: transfer.transfer(grid(p.source.name), grid(p.target.name), p.source.uv).uv
+        for p in in_cache_order(list(few.pairs))
     }
     errors = point_errors(few, answers)
     return float(100 * averages(errors, correct(errors, alpha)).per_image)

@@ -61,6 +61,17 @@ class Method(ABC):
         """Train, or continue what was interrupted; everything is written to `world.out`."""
 
 
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options under dotted names, so that one that differs can be named."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def fit(
     world: World,
     method: Method,
@@ -91,7 +102,7 @@ def fit(
     about = {"method": type(method).__name__, "options": asdict(method), "seed": world.seed,
              **world.about}  # fmt: skip
     table = world.out / "curve.csv"
-    loop = TrainingLoop(network, course, world.out, about)
+    loop = TrainingLoop(network, course, world.out, flattened(about))
     if loop.first == 0:
         table.unlink(missing_ok=True)
         network.eval()

@@ -75,11 +75,11 @@ def test_part_that_looks_like_another_is_not_guessed():
 def test_guesses_that_do_not_lead_back_or_do_not_agree_are_dropped():
     near, far = np.array([10.0, 10.0]), np.array([60.0, 10.0])
     asked = {"a": 4, "b": 4, "c": 4}
-    found = agreed({"a": [near, near + 1, far], "b": [near, near, far, far], "c": [near]},
-                   asked, STEP, GUESSING)  # fmt: skip
-    assert set(found["points"]) == {"a"}
-    np.testing.assert_allclose(found["points"]["a"], near + 0.5)
-    assert found["trust"] == {"a": 0.5}
+    points, trust = agreed({"a": [near, near + 1, far], "b": [near, near, far, far], "c": [near]},
+                           asked, STEP, GUESSING)  # fmt: skip
+    assert set(points) == {"a"}
+    np.testing.assert_allclose(points["a"], near + 0.5)
+    assert trust == {"a": 0.5}
     grids, shift = world("pq")
     strangers = replace(grids["q"], descriptor=grids["q|mirror"].descriptor)
     photo = Shot(side("q"), "cow", {})
