@@ -55,8 +55,9 @@ def joint_pca(
         inside: Which cells the directions and ranges are taken from (those on the objects); None =
             all.
     """
-    chosen = [g.flat if i is None else g.flat[i] for g, i in
-              zip(grids, inside or [None] * len(grids), strict=True)]  # fmt: skip
+    if inside is None:
+        inside = [np.ones(len(g.flat), dtype=bool) for g in grids]
+    chosen = [g.flat[i] for g, i in zip(grids, inside, strict=True)]
     stack = np.concatenate(chosen).astype(np.float64)
     mean = stack.mean(0)
     _, axes = np.linalg.eigh(np.cov((stack - mean).T))

@@ -10,6 +10,7 @@ from typing import Any
 from corr.errors import UserError
 from corr.folders import make_folder
 from corr.options import EvalOptions, choice_name, extractors, transfers
+from corr.semantic.calibration import Curve, curve_for
 from corr.semantic.datasets.base import PairSet
 from corr.semantic.datasets.read import read_pairs
 from corr.semantic.evaluation.page import write_page
@@ -20,7 +21,7 @@ from corr.semantic.evaluation.tables import markdown
 from corr.semantic.features.cache import FeatureCache, described, read_photo
 from corr.semantic.pck_check import self_check
 from corr.semantic.pose_alignment import flipped_side
-from corr.store import write_atomic
+from corr.store import digest, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +39,23 @@ def evaluate(options: EvalOptions) -> str:
     features = choice_name(options.features, extractors())
     photos = pairs.photos
     chosen = options.features.for_collection(list(photos), lambda name: read_photo(photos[name]))
+    curve = curve_for(described(chosen), options.transfer, options.align)
     options = dataclasses.replace(options, features=chosen)
+    options.transfer = options.transfer.calibrated(curve)
     transfer = choice_name(options.transfer, transfers())
     out = Path(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}").resolve()
     make_folder(out)
-    keep_setup(out, _setup(options))
+    keep_setup(out, _setup(options, curve))
     cache = FeatureCache(Path(options.cache).expanduser(), options.features, options.memory_mb)
     predictions = _predictions(pairs, cache, options, out / "predictions.jsonl")
-    scores = score(pairs, predictions, options.extent)
+    scores = score(pairs, predictions, options.extent, calibrated=curve is not None)
     mirrored = None
     if options.mirrored:
         flipped = pairs.mirrored()
         if not flipped.pairs:
             raise UserError("mirrored=true has no effect: no key-point's twin is known")
         again = _predictions(flipped, cache, options, out / "predictions_mirrored.jsonl")
-        mirrored = score(flipped, again, options.extent)
+        mirrored = score(flipped, again, options.extent, calibrated=curve is not None)
     on_disk = f"{len(pairs.photos)} photos, features of {cache.size_mb(pairs.photos):.1f} MB"
     setup = f"features={features}, transfer={transfer}; {_options_text(options)}; {on_disk}"
     text = write_report(out, scores, setup=setup, mirrored=mirrored)
@@ -99,13 +102,14 @@ def _predictions(
     return predict(pairs, cache, options.transfer, file, pose=pose)
 
 
-def _setup(options: EvalOptions) -> dict[str, Any]:
+def _setup(options: EvalOptions, curve: Curve | None) -> dict[str, Any]:
     """What decides the predictions, to recognise a folder by."""
     transfer = {"class": type(options.transfer).__name__, **dataclasses.asdict(options.transfer)}
     return {
         "benchmark": options.benchmark, "split": options.split, "size": options.size,
         "subset": options.subset, "data": str(Path(options.data).expanduser().resolve()),
         "features": described(options.features), "transfer": transfer, "align": options.align,
+        "confidence": "order of trust" if curve is None else f"curve {digest(curve)}",
     }  # fmt: skip
 
 
