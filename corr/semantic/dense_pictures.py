@@ -56,7 +56,7 @@ def joint_pca(
             all.
     """
     if inside is None:
-        inside = [np.ones(g.shape[0] * g.shape[1], dtype=bool) for g in grids]
+        inside = [np.ones(len(g.flat), dtype=bool) for g in grids]
     chosen = [g.flat[i] for g, i in zip(grids, inside, strict=True)]
     stack = np.concatenate(chosen).astype(np.float64)
     mean = stack.mean(0)

@@ -10,6 +10,7 @@ from typing import Any
 from corr.errors import UserError
 from corr.folders import make_folder
 from corr.options import EvalOptions, choice_name, extractors, parsed_lengths, transfers
+from corr.semantic.calibration import Curve, curve_for
 from corr.semantic.cycles import CyclePck, cycle_pck, cycle_table
 from corr.semantic.datasets.base import PairSet
 from corr.semantic.datasets.read import read_pairs
@@ -22,7 +23,7 @@ from corr.semantic.features.cache import FeatureCache, described, open_cache, re
 from corr.semantic.pck_check import self_check
 from corr.semantic.pose_alignment import flipped_side
 from corr.setup_note import keep_setup
-from corr.store import file_digest, write_atomic
+from corr.store import digest, file_digest, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,12 @@ def evaluate(options: EvalOptions) -> str:
     features = choice_name(options.features, extractors()) + ("_head" if options.head else "")
     photos = pairs.photos
     chosen = options.features.for_collection(list(photos), lambda name: read_photo(photos[name]))
+    # The curves were fitted to the features as they come, not to what a head makes of them.
+    curve = None
+    if not options.head:
+        curve = curve_for(described(chosen), options.transfer, options.align)
     options = dataclasses.replace(options, features=chosen)
+    options.transfer = options.transfer.calibrated(curve)
     transfer = choice_name(options.transfer, transfers())
     out = Path(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}").resolve()
     seen = _seen(options, pairs)
@@ -48,16 +54,16 @@ def evaluate(options: EvalOptions) -> str:
         Path(options.cache).expanduser(), options.features, options.memory_mb, options.head
     )
     make_folder(out)
-    keep_setup(out, _setup(options))
+    keep_setup(out, _setup(options, curve))
     predictions = _predictions(pairs, cache, options, out / "predictions.jsonl")
-    scores = score(pairs, predictions, options.extent)
+    scores = score(pairs, predictions, options.extent, calibrated=curve is not None)
     mirrored = None
     if options.mirrored:
         flipped = pairs.mirrored()
         if not flipped.pairs:
             raise UserError("mirrored=true has no effect: no key-point's twin is known")
         again = _predictions(flipped, cache, options, out / "predictions_mirrored.jsonl")
-        mirrored = score(flipped, again, options.extent)
+        mirrored = score(flipped, again, options.extent, calibrated=curve is not None)
     on_disk = f"{len(pairs.photos)} photos, features of {cache.size_mb(pairs.photos):.1f} MB{seen}"
     setup = f"features={features}, transfer={transfer}; {_options_text(options)}; {on_disk}"
     cycles: tuple[CyclePck, ...] = ()
@@ -124,7 +130,7 @@ def _seen(options: EvalOptions, pairs: PairSet) -> str:
     return f"; the head was trained on {count} of these photos, this is no result" if count else ""
 
 
-def _setup(options: EvalOptions) -> dict[str, Any]:
+def _setup(options: EvalOptions, curve: Curve | None) -> dict[str, Any]:
     """What decides the predictions, to recognise a folder by."""
     transfer = {"class": type(options.transfer).__name__, **dataclasses.asdict(options.transfer)}
     # Predictions of before there were heads lack the key.
@@ -134,6 +140,7 @@ def _setup(options: EvalOptions) -> dict[str, Any]:
         "subset": options.subset, "data": str(Path(options.data).expanduser().resolve()),
         "features": described(options.features), "transfer": transfer, "align": options.align,
         **head,
+        "confidence": "order of trust" if curve is None else f"curve {digest(curve)}",
     }  # fmt: skip
 
 

@@ -5,12 +5,19 @@ round trips: Aberman et al., Neural Best-Buddies, 2018.
 """
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from corr.semantic.features.grid import FeatureGrid
+
+if TYPE_CHECKING:
+    from corr.semantic.calibration import Curve
+
+Way = TypeVar("Way", bound="Transfer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +30,7 @@ class Transferred:
         margin: That, less the best cosine outside of the best cell's neighbourhood.
         round_trip_px: From the source point to where its match's own best match in the source
             lies, original pixels of the source.
-        confidence: 0..1, see `confidence`.
+        confidence: 0..1: the probability of a curve if one was given, else see `confidence`.
     """
 
     uv: Float[np.ndarray, "n 2"]
@@ -38,12 +45,19 @@ class Transfer(ABC):
     """Finds points of one photo in another."""
 
     min_confidence: float = 0.0  # 0 … 1, a point that is less sure is given no answer
+    _curve: ClassVar[Any] = None  # no option: see `calibrated`
 
     def __post_init__(self):
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(
                 f"transfer.min_confidence must lie in 0 … 1, got {self.min_confidence}"
             )
+
+    def calibrated(self: Way, curve: "Curve | None") -> Way:
+        """The same way, with confidences that are probabilities by this curve; None = as before."""
+        made = copy(self)
+        made.__dict__["_curve"] = curve  # of this object, not of its class
+        return made
 
     def transfer(
         self, source: FeatureGrid, target: FeatureGrid, uv: Float[np.ndarray, "n 2"]
@@ -58,7 +72,8 @@ class Transfer(ABC):
         found = self._place(similarity, best, target)
         back = source.centres()[(target.sample(found) @ source.flat.T).argmax(1)]
         trip = np.hypot(*(back - uv).T)
-        sure = confidence(top, margin, trip / max(source.width, source.height))
+        judge = confidence if self._curve is None else self._curve.probability
+        sure = judge(top, margin, trip / max(source.width, source.height))
         found = np.where(
             (sure >= self.min_confidence)[:, None] & self._keeps(trip, source)[:, None],
             found, np.nan,

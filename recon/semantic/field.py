@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -51,7 +52,7 @@ class FeatureField:
     def extent(self) -> float:
         """Size of the scene, scene units: robust diagonal of the described points."""
         low, high = np.percentile(self.keypoints, [5, 95], axis=0)
-        return float(max(np.linalg.norm(high - low), 1e-12))
+        return max(float(np.linalg.norm(high - low)), 1e-12)
 
     @property
     def radius(self) -> float:
@@ -119,8 +120,8 @@ def build_field(
         low, high = np.percentile(kept, [5, 95], axis=0)
         radius = RADIUS_SHARE * float(np.linalg.norm(high - low))
         head, fit = fit_head(agreed, kept, radius=radius, iterations=iterations, seed=seed)
-    refined = np.zeros(agreed.descriptor.shape, np.float16)
-    for k in range(refined.shape[1]):
+    refined = np.zeros_like(agreed.descriptor)
+    for k in range(len(looks)):
         refined[:, k] = head(agreed.descriptor[:, k])
     features = Observations(refined, agreed.weight).mean()
     return FeatureField(kept, features, views[keep], xyz, rgb, head), fit
@@ -181,7 +182,7 @@ def _most_similar(
 def save_field(path: Path, field: FeatureField) -> None:
     """Write `features.npz`; `registration` reads its xyz, rgb, keypoints and features."""
     buffer = io.BytesIO()
-    arrays = {
+    arrays: dict[str, Any] = {
         "xyz": field.xyz, "keypoints": field.keypoints, "features": field.features,
         "views": field.views, "head_first": field.head.first,
         "head_first_bias": field.head.first_bias, "head_second": field.head.second,

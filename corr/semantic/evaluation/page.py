@@ -15,9 +15,10 @@ from corr.page.pictures import jpeg_uri
 from corr.page.text import environment
 from corr.semantic.datasets.base import KeypointPair, PairSet
 from corr.semantic.dense_pictures import beside, colours_carried, heat_map, joint_pca, over_photo
+from corr.semantic.evaluation.curves import reliability_curve, risk_curve
 from corr.semantic.evaluation.predictions import Prediction
 from corr.semantic.evaluation.scores import HEADLINE, Scores
-from corr.semantic.evaluation.tables import AVERAGES, heading, is_result
+from corr.semantic.evaluation.tables import AVERAGES, heading, is_result, meaning
 from corr.semantic.features.cache import FeatureCache, read_photo
 from corr.semantic.pck import PointErrors, correct, point_errors
 from corr.semantic.pictures import marked, pair_picture
@@ -91,7 +92,8 @@ def write_page(
     html = template.render(
         title=heading(scores), scores=scores, rows=rows, setup=setup,
         css=Markup(assets.read("page.css")), averages=AVERAGES, headline=HEADLINE,
-        result=is_result(scores),
+        result=is_result(scores), meaning=meaning(scores),
+        curves=Markup(risk_curve(scores.trust) + reliability_curve(scores.trust)),
     )  # fmt: skip
     write_atomic(path, html)
     log.info("page: %s, %.1f MB", path, path.stat().st_size / 1e6)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from corr.semantic.calibration import Reliability, reliability, risk_coverage
 from corr.semantic.datasets.base import PairSet
 from corr.semantic.evaluation.predictions import Prediction
 from corr.semantic.pck import ALPHAS, Averages, averages, correct, point_errors
@@ -20,11 +21,17 @@ class Trust:
     """How well the confidence tells found points from others, at the headline's alpha.
 
     `auc`: chance that a found point is surer than one that is not. `surest_half`: share found among
-    the surer half of the points.
+    the surer half of the points. `calibrated`: the confidences are meant as probabilities, and
+    `reliability` then says how well they are; points without an answer are left out there and in
+    `risk`, whose rows are the share of the answered points, the share of them that is wrong and the
+    least confidence among them.
     """
 
     auc: float
     surest_half: float
+    calibrated: bool
+    reliability: Reliability
+    risk: tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,20 @@ class Scores:
     notes: tuple[str, ...]
 
 
-def score(pairs: PairSet, predictions: Mapping[str, Prediction], extent: str = "") -> Scores:
+def score(
+    pairs: PairSet,
+    predictions: Mapping[str, Prediction],
+    extent: str = "",
+    *,
+    calibrated: bool = False,
+) -> Scores:
     """Score all pairs.
 
     Args:
         pairs: The truth.
         predictions: By the pair's key.
         extent: What alpha multiplies; empty = the benchmark's own.
+        calibrated: The confidences are probabilities.
 
     Raises:
         ValueError: A pair has no prediction, or the annotation lacks the extent.
@@ -81,7 +95,7 @@ def score(pairs: PairSet, predictions: Mapping[str, Prediction], extent: str = "
         subsets=subset_scores(pairs, errors, ALPHAS),
         confusion=confusion(pairs, uv, errors, HEADLINE),
         defects=_under_defects(pairs, uv, extent or pairs.extent),
-        trust=Trust(_auc(sure, found), _surest_half(sure, found)),
+        trust=_trust(sure, found, np.isfinite(errors.error_px), calibrated),
         notes=pairs.notes,
     )
 
@@ -100,6 +114,19 @@ def _under_defects(
         errors = defect.score(pairs, uv, extent)
         out[defect.name] = averages(errors, correct(errors, HEADLINE))
     return out
+
+
+def _trust(
+    sure: Float[np.ndarray, " k"],
+    found: Bool[np.ndarray, " k"],
+    answered: Bool[np.ndarray, " k"],
+    calibrated: bool,
+) -> Trust:
+    told, right = sure[answered], found[answered]
+    return Trust(
+        _auc(sure, found), _surest_half(sure, found), calibrated, reliability(told, right),
+        risk_coverage(told, right),
+    )  # fmt: skip
 
 
 def _auc(sure: Float[np.ndarray, " k"], found: Bool[np.ndarray, " k"]) -> float:

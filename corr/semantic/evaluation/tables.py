@@ -134,10 +134,30 @@ def _two(a: Averages) -> list[str]:
 
 def _trust(scores: Scores) -> str:
     t = scores.trust
-    return (
+    parts = [
         f"A found point is surer than one that is not with a chance of {percent(t.auc)} % (50 = "
         f"guessing); of the surer half of the points {percent(t.surest_half)} % are found at alpha "
-        f"{HEADLINE:g}. The confidence is an order of trust, not a probability."
+        f"{HEADLINE:g}. {meaning(scores)}"
+    ]
+    if t.risk:
+        head = ["answered", *(f"{100 * c:.0f} %" for c, _, _ in t.risk)]
+        rows = [["wrong", *(f"{percent(r)} %" for _, r, _ in t.risk)],
+                ["confidence at least", *(f"{s:.2f}" for _, _, s in t.risk)]]  # fmt: skip
+        parts.append(table(head, rows))
+    return "\n\n".join(parts)
+
+
+def meaning(scores: Scores) -> str:
+    """What the confidence of this run is."""
+    t = scores.trust
+    if not t.calibrated:
+        return (
+            "The confidence is an order of trust, not a probability: no curve is shipped for these "
+            "features and this way of matching."
+        )
+    return (
+        "The confidence is the probability of being found at alpha 0.1, fitted on other photos of "
+        f"rendered cows; its expected calibration error here is {t.reliability.error:.3f}."
     )
 
 
