@@ -195,6 +195,8 @@ def config_of(package: str, key: str) -> str:
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
         ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
         ("registration", "candidates"): "multiway",
+        **{("recon", key): "features"
+           for key in ("features", "on", "other", "photo", "pixel", "point")},
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"
