@@ -209,6 +209,8 @@ def config_of(package: str, key: str) -> str:
         ("corr", "focal_px"): "match", ("corr", "max_side"): "match", ("corr", "masks"): "match",
         ("corr", "minutes"): "train", ("corr", "method"): "train_semantic",
         ("corr", "shared"): "train_semantic",
+        **{("recon", key): "features"
+           for key in ("features", "on", "other", "photo", "pixel", "point")},
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"
