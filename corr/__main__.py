@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from corr.cli import Command, dispatch
 from corr.matchers.dense.training.options import TrainOptions as DenseTrainOptions
@@ -80,7 +81,10 @@ COMMANDS = {
         _eval,
         register_eval,
     ),
-    "train": training(sys.argv[2:]),
+    "train": replace(
+        training(sys.argv[2:]),
+        summary="train: method=supervised | matchme (semantic heads), or matcher=dense",
+    ),
     "weights": Command(
         "corr_weights",
         "which network weights are here, and how the others are got",

@@ -79,6 +79,9 @@ def chosen_files(photos: list[str]) -> list[Path]:
         files = [list_photos(p)[0] for p in given]
     if len(files) < 2:
         raise UserError(f"two photos or a folder are needed, got {' '.join(photos) or 'nothing'}")
+    places = Counter(f.resolve() for f in files)
+    if twice := [place for place, count in places.items() if count > 1]:
+        raise UserError(f"{twice[0]} was given twice; give two different photos")
     name, count = Counter(f.name for f in files).most_common(1)[0]
     if count > 1:
         raise UserError(f"{count} photos are called {name}; rename them, results go by name")

@@ -121,8 +121,9 @@ def _opencv(
     xy_a, xy_b = normalised(uv_a, K_a), normalised(uv_b, K_b)
     focal = np.mean([K_a[0, 0], K_a[1, 1], K_b[0, 0], K_b[1, 1]])
     candidates, mask = cv2.findEssentialMat(
-        xy_a, xy_b, np.eye(3), threshold=error_px / focal, prob=CONFIDENCE, method=cv2.RANSAC
-    )
+        xy_a, xy_b, np.eye(3), threshold=error_px / focal, prob=CONFIDENCE, method=cv2.RANSAC,
+        maxIters=MAX_ITERATIONS,
+    )  # fmt: skip
     if candidates is None or mask is None:
         return None
     best, most = None, 0

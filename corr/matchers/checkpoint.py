@@ -24,7 +24,10 @@ def read_state(file: Path) -> dict[str, Any]:
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError, KeyError) as error:
-        raise UserError(f"{file} cannot be read as weights ({str(error)[:80]})") from None
+        raise UserError(
+            f"{file} cannot be read as weights ({type(error).__name__}); is it a .pth or "
+            ".safetensors file?"
+        ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise UserError(f"{file} holds no weights by name")

@@ -94,6 +94,7 @@ def test_what_cannot_be_matched_is_one_line(folder, tmp_path):
         ([folder / "a.png"], "two photos or a folder are needed, got .*a.png"),
         ([folder / "a.png", folder / "z.png"], "z.png does not exist"),
         ([folder / "a.png", folder], "photos is a folder; give it alone"),
+        ([folder / "a.png", folder / "a.png"], "a.png was given twice; give two different"),
         ([folder / "a.png", twin], "2 photos are called a.png; rename them"),
         ([folder / "a.png", tmp_path / "notes.txt"], "notes.txt is neither a photo"),
         ([], "two photos or a folder are needed, got nothing"),
