@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -106,6 +107,19 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         data = data.encode()
     temporary.write_bytes(data)
     temporary.replace(path)
+
+
+def strict_json(value: object) -> str:
+    """Indented JSON in which unknown and infinite numbers are null."""
+    return json.dumps(_nulls(value), indent=1, allow_nan=False)
+
+
+def _nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _nulls(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nulls(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read(folder: Path) -> dict | None:

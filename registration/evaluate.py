@@ -1,14 +1,13 @@
 """`registration eval`: predict every pair of a benchmark, then score from the files."""
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from corr.errors import UserError
 from corr.setup_note import keep_setup
-from corr.store import digest, write_atomic
+from corr.store import digest, strict_json, write_atomic
 from registration.datasets.benchmark import Benchmark
 from registration.datasets.kitti import read_kitti
 from registration.datasets.redwood import read_icl_nuim
@@ -185,24 +184,9 @@ def write_report(out: Path, scores: Scores, *, registrar: str, orientation: str)
     """Write `metrics.json`, `report.md` and `plots.svg`; returns the text to print."""
     text = markdown(scores, registrar=registrar, orientation=orientation)
     head = {"registrar": registrar, "orientation": orientation}
-    write_atomic(out / "metrics.json", to_json({**head, **dataclasses.asdict(scores)}))
+    write_atomic(out / "metrics.json", strict_json({**head, **dataclasses.asdict(scores)}))
     write_atomic(out / "report.md", text)
     title = f"{scores.benchmark}, {registrar}, {orientation}"
     svg = reliability_and_overlap(scores.calibration.reliability, scores.by_overlap, title)
     write_atomic(out / "plots.svg", svg)
     return f"{text}\nreport: {out / 'report.md'}"
-
-
-def to_json(value: Any) -> str:
-    """Indented JSON in which unknown numbers are null."""
-    return json.dumps(_nulls(value), indent=1, allow_nan=False)
-
-
-def _nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _nulls(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_nulls(v) for v in value]
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return None
-    return None if value != value else value

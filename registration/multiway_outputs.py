@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from corr.geometry.rigid import rotation_angle
-from corr.store import write_atomic
+from corr.store import strict_json, write_atomic
 from registration.cloud import PointCloud
 from registration.datasets.logs import write_poses
 from registration.evaluation.tables import table
@@ -29,8 +29,6 @@ def write_results(
     voxel: float,
 ) -> str:
     """Write poses, merged cloud, top view, figures and report; returns what is printed."""
-    from registration.evaluate import to_json
-
     poses = solution.world_from_scan
     for number, group in enumerate([poses, *solution.other_groups], start=1):
         name = "poses.log" if number == 1 else f"poses_group{number}.log"
@@ -55,7 +53,7 @@ def write_results(
         "wrong_edges": wrong if truth is not None else None,
         "error": None if error is None else dataclasses.asdict(error),
     }  # fmt: skip
-    write_atomic(out / "metrics.json", to_json(metrics))
+    write_atomic(out / "metrics.json", strict_json(metrics))
     write_atomic(out / "report.md", text)
     return f"{text}\nmerged cloud: {out / 'merged.ply'}\nposes: {out / 'poses.log'}"
 

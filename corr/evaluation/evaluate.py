@@ -1,9 +1,7 @@
 """`corr eval` of two-view benchmarks: matches to disk, estimates to a file, scores from those."""
 
 import dataclasses
-import json
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from corr.folders import make_folder
 from corr.options import EvalOptions, choice_name
 from corr.options_match import PAIR_MATCHERS
 from corr.setup_note import keep_setup
-from corr.store import write_atomic
+from corr.store import strict_json, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -133,15 +131,6 @@ def write_report(out: Path, scores: Scores, *, protocol: list[str]) -> str:
     """Write `metrics.json` and `report.md`; returns the text to print."""
     text = markdown(scores, protocol=protocol)
     numbers = {"protocol": protocol, **dataclasses.asdict(scores)}
-    write_atomic(out / "metrics.json", json.dumps(_nulls(numbers), indent=1, allow_nan=False))
+    write_atomic(out / "metrics.json", strict_json(numbers))
     write_atomic(out / "report.md", text)
     return text
-
-
-def _nulls(value: Any) -> Any:
-    """Unknown and infinite numbers as null."""
-    if isinstance(value, dict):
-        return {k: _nulls(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_nulls(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

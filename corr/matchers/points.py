@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -47,6 +47,8 @@ class PointMatcher(NetworkMatcher):
     A photo has one list of points, so ids link pairs; both sides are as exact as the detector.
     """
 
+    MULTIPLE: ClassVar[int] = 1  # network pixels that both sides of the input must divide by
+
     max_keypoints: int = 2048  # per photo (and per tile), the strongest ones
 
     def __post_init__(self):
@@ -68,7 +70,9 @@ class PointMatcher(NetworkMatcher):
         import torch
 
         with torch.inference_mode():
-            return self._detect(network_input(picture, self._device, max_side=self.max_side))
+            return self._detect(
+                network_input(picture, self._device, max_side=self.max_side, multiple=self.MULTIPLE)
+            )
 
     def _match(self, a: Points, b: Points) -> Matches:
         import torch

