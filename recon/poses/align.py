@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from recon.poses.bundle import Bundle
 
@@ -27,11 +27,22 @@ class Alignment:
     steps: int = 8
     min_similarity: float = 0.75  # normalised cross-correlation of the aligned patches
     max_shift_px: float = 2.5  # from the start; further is another structure
+    noise_gain: float = 2.5  # variance over that of white noise: blur and stretch correlate pixels
+    floor_px: float = 0.05  # standard deviation that no patch is better than
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """Positions found, how alike the patches are there (-1 = lost), and how accurate they are."""
+
+    uv: Float[np.ndarray, "n 2"]
+    similarity: Float[np.ndarray, " n"]  # normalised cross-correlation
+    cov_px: Float[np.ndarray, "n 2 2"]
 
 
 def align_tracks(
     bundle: Bundle, pictures: Mapping[int, UInt8[np.ndarray, "_h _w 3"]], how: Alignment
-) -> tuple[Float[np.ndarray, "m 2"], Bool[np.ndarray, " m"]]:
+) -> Aligned:
     """Positions of all observations measured against the reference patch of their track.
 
     Only active observations are moved. The start is where the point's projection says, given
@@ -43,7 +54,8 @@ def align_tracks(
         how: Patch size and limits.
 
     Returns:
-        The positions, and which observations could be aligned to another one.
+        Of every observation; the similarity of a reference is the best that another one has with
+        it, and its covariance the floor: it is where the point is by definition.
     """
     grey = {photo: smoothed(pictures[photo], how.sigma_px) for photo in sorted(bundle.poses)}
     tracks = bundle.tracks
@@ -53,7 +65,8 @@ def align_tracks(
         projected[rows], _ = bundle.project(photo, bundle.xyz[tracks.track[rows]])
     reference = reference_rows(bundle)
     uv = tracks.uv.copy()
-    good = np.zeros(len(uv), dtype=bool)
+    alike = np.full(len(uv), -1.0)
+    cov = np.tile(how.floor_px**2 * np.eye(2), (len(uv), 1, 1))
     own = reference[tracks.track]
     for a in grey:
         for b in grey:
@@ -66,11 +79,12 @@ def align_tracks(
             start = projected[rows] + np.einsum(
                 "nij,nj->ni", stretch, tracks.uv[ref] - projected[ref]
             )
-            at, similarity = align_patches(grey[a], grey[b], tracks.uv[ref], start, stretch, how)
-            ok = similarity >= how.min_similarity
-            uv[rows[ok]] = at[ok]
-            good[rows[ok]] = good[ref[ok]] = True
-    return uv, good
+            found = align_patches(grey[a], grey[b], tracks.uv[ref], start, stretch, how)
+            ok = found.similarity >= how.min_similarity
+            uv[rows[ok]], cov[rows[ok]] = found.uv[ok], found.cov_px[ok]
+            alike[rows[ok]] = found.similarity[ok]
+            np.maximum.at(alike, ref[ok], found.similarity[ok])
+    return Aligned(uv, alike, cov)
 
 
 def reference_rows(bundle: Bundle) -> Int[np.ndarray, " p"]:
@@ -143,13 +157,15 @@ def align_patches(
     uv_b: Float[np.ndarray, "n 2"],
     b_from_a: Float[np.ndarray, "n 2 2"],
     how: Alignment,
-) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
+) -> Aligned:
     """Move `uv_b` until the patch around it looks like the patch around `uv_a`.
 
     Inverse compositional Gauss-Newton on the shift; the stretch stays, brightness and contrast of
-    every patch are taken out. Returns the positions and the similarity reached (-1 = lost).
+    every patch are taken out. The covariance is that of least squares with the noise that the
+    remaining difference shows.
 
-    Source: Baker and Matthews, Lucas-Kanade 20 years on, IJCV 2004, section 3.2.
+    Sources: Baker and Matthews, Lucas-Kanade 20 years on, IJCV 2004, section 3.2; Förstner and
+    Wrobel, Photogrammetric Computer Vision, 2016, section 13.3 (accuracy of matched patches).
     """
     grid = np.arange(-how.radius_px, how.radius_px + 1, dtype=np.float64)
     offset = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)
@@ -190,7 +206,9 @@ def align_patches(
     for photo, uv in ((photo_a, uv_a), (photo_b, at)):
         size = np.array(photo.shape[::-1])
         lost |= ((uv < reach) | (uv > size - reach)).any(-1)
-    return at, np.where(lost, -1.0, similarity)
+    noise = how.noise_gain * 2.0 * np.maximum(1.0 - similarity, 0.0) * float((weight**2).sum())
+    cov = noise[:, None, None] * H_inv + how.floor_px**2 * np.eye(2)
+    return Aligned(at, np.where(lost, -1.0, similarity), cov)
 
 
 def _sample(photo: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -158,7 +158,6 @@ def adjust(
     refine_focal: bool,
     refine_distortion: bool,
     loss_px: float = 1.0,
-    refine_centre: bool = False,
 ) -> Bundle:
     """Minimise the robust reprojection error of the active observations with Ceres.
 
@@ -171,7 +170,6 @@ def adjust(
     options = pycolmap.BundleAdjustmentOptions()
     options.refine_focal_length = refine_focal
     options.refine_extra_params = refine_distortion
-    options.refine_principal_point = refine_centre
     options.print_summary = False
     options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
     options.ceres.loss_function_scale = loss_px

@@ -17,6 +17,7 @@ FALLBACK = 1.2  # x longer side: COLMAP's guess, about 45 degrees of view
 CANDIDATES = np.geomspace(0.5, 3.0, 19)  # x longer side
 VOTERS, VOTES = 14, 500  # pairs that vote, and matches of each
 CLEAR = 0.97  # of the cost at both ends of the range: a minimum below this share is one
+EXIF_SIGMA, VOTED_SIGMA, GUESS_SIGMA = 0.05, 0.2, 0.5  # of a focal length, relative
 SAME_PRIOR = 0.03  # EXIF focal lengths this close (relative) are one camera
 
 
@@ -33,6 +34,13 @@ class Group:
     def known(self) -> bool:
         """True when the focal length is good enough to hold it while photos are added."""
         return self.trusted or self.voted
+
+    @property
+    def focal_sigma(self) -> float:
+        """How far off the focal length may be, relative, one standard deviation."""
+        if self.trusted:
+            return EXIF_SIGMA
+        return VOTED_SIGMA if self.voted else GUESS_SIGMA
 
     def with_focal(self, focal_px: float) -> "Group":
         """The same group with another guess, working pixels."""

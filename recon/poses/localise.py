@@ -131,9 +131,9 @@ def _sharpened(
             other = smoothed(np.asarray(file.convert("RGB")), how.sigma_px)
         seen = reconstruction.tracks.uv[rows]
         stretch = local_affine(seen, at[point])
-        place, similarity = align_patches(other, own, seen, at[point], stretch, how)
-        good = similarity >= how.min_similarity
-        uv.append(place[good])
+        found = align_patches(other, own, seen, at[point], stretch, how)
+        good = found.similarity >= how.min_similarity
+        uv.append(found.uv[good])
         points.append(point[good])
     if sum(map(len, points)) < ALIGNED_FROM:
         return view

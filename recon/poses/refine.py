@@ -5,14 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from recon.poses.align import Alignment, align_tracks
 from recon.poses.bundle import Bundle, adjust, retriangulate
+from recon.poses.finish import Finish
 from recon.poses.link import Linked
 
 log = logging.getLogger(__name__)
 Pictures = Mapping[int, UInt8[np.ndarray, "_h _w 3"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """The final bundle, and the covariance of every observation of its table."""
+
+    bundle: Bundle
+    cov_px: Float[np.ndarray, "m 2 2"]
 
 
 @dataclass(frozen=True)
@@ -20,70 +29,50 @@ class Refinement:
     """What is refined and how strictly; pixels are working pixels."""
 
     camera: str  # auto | pinhole | radial
+    finish: Finish  # the last adjustment
     fixed_focal: bool  # given by the user
     trusted_focal: bool  # given or from EXIF
     coarse_px: tuple[float, ...] = (4.0, 2.5)  # limits for observations as matched
     fine_px: tuple[float, ...] = (2.0, 1.0)  # limits for observations aligned to sub-pixels
     min_angle_deg: float = 1.0  # rays of a point must cross at this angle or more
+    matched_px: float = 0.7  # standard deviation of an observation that stays as matched
     aligned_share: float = 0.4  # of a photo's observations; with fewer, it keeps the matched ones
     min_observations: int = 12  # points that a photo must see in the end
     focal_from: int = 2000  # observations, from which a focal length from EXIF is refined
     focal_drift: float = 1.25  # factor by which one adjustment may move a focal length from EXIF
     radial_from: tuple[int, int] = (5, 3000)  # photos, observations of one lens: distortion is free
-    idle_distortion_px: float = 0.5  # at the corners; less than this counts as none
-    centre_from: tuple[int, int] = (7, 5000)  # of every lens: principal points are free
+    few_observations: int = 500  # of a lens, from which the last adjustment frees its distortion
 
-    def run(self, bundle: Bundle, tracks: Linked, pictures: Pictures) -> Bundle:
+    def run(self, bundle: Bundle, tracks: Linked, pictures: Pictures) -> Refined:
         """Triangulate, adjust, align patches, adjust again."""
         for limit in self.coarse_px:
             bundle = retriangulate(
                 bundle, tracks, max_error_px=limit, min_angle_deg=self.min_angle_deg
             )
             bundle = self._with_models(self._adjust(bundle, limit))
+        cov_px = np.tile(self.matched_px**2 * np.eye(2), (len(bundle.active), 1, 1))
         if len(bundle.poses) >= 2:
-            bundle = self._align(bundle, pictures)
+            bundle, cov_px = self._align(bundle, pictures)
         for limit in self.fine_px:
             bundle = self._adjust(bundle, limit)
-        plain = self._without_idle_distortion(bundle)
-        if plain is not bundle and self.camera != "radial":
-            bundle = self._adjust(plain, self.fine_px[-1])
-        if self._free_centre(bundle):
-            bundle = self._adjust(bundle, self.fine_px[-1], refine_centre=True)
-        return self._without_weak(bundle, self.fine_px[-1])
+        return self._finished(Refined(bundle, cov_px))
 
-    def without(self, bundle: Bundle, photo: int) -> Bundle:
+    def without(self, refined: Refined, photo: int) -> Refined:
         """The adjusted bundle without one photo."""
-        return self._adjust(bundle.without(photo), self.fine_px[-1])
+        bundle = self._adjust(refined.bundle.without(photo), self.fine_px[-1])
+        return self._finished(replace(refined, bundle=bundle))
 
-    def _without_idle_distortion(self, bundle: Bundle) -> Bundle:
-        """Lenses whose distortion moves no pixel noticeably become pinholes: no resampling."""
-        lenses = tuple(
-            lens
-            if lens.model == "SIMPLE_PINHOLE" or lens.distortion_px() >= self.idle_distortion_px
-            else lens.undistorted()
-            for lens in bundle.lenses
-        )
-        return bundle if lenses == bundle.lenses else replace(bundle, lenses=lenses)
-
-    def _free_centre(self, bundle: Bundle) -> bool:
-        """True when there is enough to tell principal points.
-
-        Measured: on seven photos and more their error falls from 20 px to a few, and the
-        rotations' error with it; on five photos it grew.
-        """
-        photos, observations = self.centre_from
-        used = {bundle.lens_of[photo] for photo in bundle.poses}
-        return self.camera != "pinhole" and all(
-            count >= photos and seen >= observations
-            for count, seen in (self._data_of(bundle, number) for number in used)
-        )
+    def _finished(self, refined: Refined) -> Refined:
+        bundle = self._with_models(refined.bundle, few=True)
+        bundle = self.finish.run(bundle, refined.cov_px)
+        return replace(refined, bundle=self._without_weak(bundle, self.fine_px[-1]))
 
     def _data_of(self, bundle: Bundle, lens: int) -> tuple[int, int]:
         """Photos and active observations of one lens."""
         count = {p: n for p, n in bundle.observations().items() if bundle.lens_of[p] == lens}
         return len(count), sum(count.values())
 
-    def _adjust(self, bundle: Bundle, limit: float, *, refine_centre: bool = False) -> Bundle:
+    def _adjust(self, bundle: Bundle, limit: float) -> Bundle:
         bundle = self._without_weak(bundle, limit)
         if len(bundle.poses) < 2:
             return bundle
@@ -91,12 +80,7 @@ class Refinement:
         enough = not self.trusted_focal or int(bundle.active.sum()) >= self.focal_from
         refine = not self.fixed_focal and len(bundle.poses) > 2 and enough
         radial = any(lens.model != "SIMPLE_PINHOLE" for lens in bundle.lenses)
-        adjusted = adjust(
-            bundle,
-            refine_focal=refine,
-            refine_distortion=radial,
-            refine_centre=refine_centre,
-        )
+        adjusted = adjust(bundle, refine_focal=refine, refine_distortion=radial)
         if radial and not all(lens.plausible() for lens in adjusted.lenses):
             log.warning("adjust: the distortion ran away; photos are taken as undistorted")
             lenses = tuple(lens.undistorted() for lens in bundle.lenses)
@@ -117,10 +101,14 @@ class Refinement:
         )  # fmt: skip
         return bundle
 
-    def _align(self, bundle: Bundle, pictures: Pictures) -> Bundle:
+    def _align(
+        self, bundle: Bundle, pictures: Pictures
+    ) -> tuple[Bundle, Float[np.ndarray, "m 2 2"]]:
         """Keep the observations that could be aligned, unless a photo would lose too many."""
         how = Alignment()
-        uv, good = align_tracks(bundle, pictures, how)
+        found = align_tracks(bundle, pictures, how)
+        uv, good = found.uv, found.similarity >= how.min_similarity
+        aligned = good.copy()
         log.info("align: %d of %d observations", (good & bundle.active).sum(), bundle.active.sum())
         for photo in bundle.poses:
             mine = bundle.active & (bundle.tracks.photo == photo)
@@ -130,7 +118,11 @@ class Refinement:
                 good |= bundle.active & np.isin(bundle.tracks.track, bundle.tracks.track[mine])
         # An observation that is not good is moved out of reach of every filter.
         uv = np.where(good[:, None], uv, np.inf)
-        return replace(bundle, tracks=bundle.tracks.with_uv(uv), active=bundle.active & good)
+        cov_px = np.where(
+            aligned[:, None, None], found.cov_px, self.matched_px**2 * np.eye(2)
+        )
+        tracks = bundle.tracks.with_uv(uv)
+        return replace(bundle, tracks=tracks, active=bundle.active & good), cov_px
 
     def _without_weak(self, bundle: Bundle, limit: float) -> Bundle:
         """Filter observations; photos with hardly any go, the weakest first."""
@@ -144,10 +136,10 @@ class Refinement:
             bundle = bundle.without(worst).filtered(limit, self.min_angle_deg)
         return bundle
 
-    def _with_models(self, bundle: Bundle) -> Bundle:
-        """The lens models that the options and the amount of data ask for."""
+    def _with_models(self, bundle: Bundle, *, few: bool = False) -> Bundle:
+        """The lens models that the options and the amount of data ask for; priors need less."""
         lenses = []
-        photos, observations = self.radial_from
+        photos, observations = (2, self.few_observations) if few else self.radial_from
         for number, lens in enumerate(bundle.lenses):
             count, seen = self._data_of(bundle, number)
             enough = self.camera == "auto" and count >= photos and seen >= observations

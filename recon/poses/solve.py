@@ -14,6 +14,8 @@ from recon.scene import Reconstruction
 
 if TYPE_CHECKING:
     from recon.poses.bundle import Bundle
+    from recon.poses.finish import Finish
+    from recon.poses.intrinsics import Group
     from recon.poses.two_view import TwoView
 
 log = logging.getLogger(__name__)
@@ -105,14 +107,16 @@ class PoseSolver:
             raise UserError(no_pair_message(pairs, names, len(images)))
         refinement = Refinement(
             self.camera,
+            self._finish(groups, rough),
             fixed_focal=self.focal_px is not None,
             trusted_focal=all(g.trusted for g in groups),
         )
         pictures = {i: images[i].load() for i in sorted(rough.poses)}
-        bundle = refinement.run(rough, tracks, pictures)
-        contradicting = evidence.contradicting(bundle)
+        refined = refinement.run(rough, tracks, pictures)
+        contradicting = evidence.contradicting(refined.bundle)
         for photo in contradicting:
-            bundle = refinement.without(bundle, photo)
+            refined = refinement.without(refined, photo)
+        bundle = refined.bundle
         if len(bundle.poses) < 2:
             raise UserError(no_pair_message(pairs, names, len(images)))
         weak = set(rough.poses) - set(bundle.poses) - set(contradicting)
@@ -120,3 +124,12 @@ class PoseSolver:
             pairs, names, set(bundle.poses), weak, set(contradicting), refinement.min_observations
         )
         return bundle, pairs, left_out
+
+    def _finish(self, groups: "Sequence[Group]", rough: "Bundle") -> "Finish":
+        from recon.poses.finish import Finish
+
+        lenses = [g.lens if g.known else r for g, r in zip(groups, rough.lenses, strict=True)]
+        sigma = [0.0 if self.focal_px is not None else g.focal_sigma for g in groups]
+        return Finish(
+            lenses, sigma, pinhole=self.camera == "pinhole", radial=self.camera == "radial"
+        )

@@ -19,7 +19,7 @@ def pinhole_of(image: Image, lens: Lens) -> Camera:
     """
     x, y = image.work_per_original
     K = np.array(
-        [[lens.focal_px * x, 0, lens.cx * x], [0, lens.focal_px * y, lens.cy * y], [0, 0, 1.0]]
+        [[lens.focal_px * x, 0, lens.cx * x], [0, lens.focal_y_px * y, lens.cy * y], [0, 0, 1.0]]
     )
     return Camera(image.work_width, image.work_height, K)
 
@@ -41,7 +41,7 @@ def undistort_picture(
     working copy itself is returned, not resampled.
     """
     picture, mask = image.load(), image.load_mask()
-    if lens.k1 == 0 and lens.k2 == 0:
+    if not lens.distorted:
         return picture, mask if mask is not None and not mask.all() else None
     import cv2
 
