@@ -1,4 +1,4 @@
-"""How far the relative poses of solved cameras are from true ones: no alignment of worlds needed."""
+"""How far relative poses of solved cameras are from true ones: no alignment of worlds needed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
-from corr.geometry import Rigid3
+from corr.geometry import Rigid3, Sim3
 from recon.poses.lens import Lens
 from recon.poses.link import Linked
 from recon.poses.triangulate import leftover, triangulate_tracks
@@ -104,6 +104,11 @@ class Bundle:
         )
         return {photo: int(count[photo]) for photo in self.poses}
 
+    def transformed(self, new_from_old: Sim3) -> "Bundle":
+        """The same in another world."""
+        poses = {p: new_from_old.apply_to_camera(pose) for p, pose in self.poses.items()}
+        return replace(self, poses=poses, xyz=new_from_old.apply(self.xyz))
+
     def without(self, photo: int) -> "Bundle":
         """The same without one photo."""
         poses = {p: pose for p, pose in self.poses.items() if p != photo}
@@ -158,11 +163,12 @@ def adjust(
     refine_focal: bool,
     refine_distortion: bool,
     loss_px: float = 1.0,
+    exact: frozenset[int] = frozenset(),
 ) -> Bundle:
     """Minimise the robust reprojection error of the active observations with Ceres.
 
-    Soft L1 grows linearly beyond `loss_px`. One thread, so that the same input gives the same
-    output bit by bit.
+    Soft L1 grows linearly beyond `loss_px`; `exact` lenses stay. One thread, so that the same
+    input gives the same output bit by bit.
     """
     import pycolmap
 
@@ -179,11 +185,15 @@ def adjust(
     config = pycolmap.BundleAdjustmentConfig()
     for photo in bundle.poses:
         config.add_image(photo + 1)
+    for number in exact & {bundle.lens_of[p] for p in bundle.poses}:
+        config.set_constant_cam_intrinsics(number + 1)
     config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     pycolmap.create_default_bundle_adjuster(options, config, model).solve()
     if any(camera.params[0] <= 0 for camera in model.cameras.values()):
         log.warning("adjust: a focal length ran below zero; lenses are held")
-        return adjust(bundle, refine_focal=False, refine_distortion=False, loss_px=loss_px)
+        return adjust(
+            bundle, refine_focal=False, refine_distortion=False, loss_px=loss_px, exact=exact
+        )
     xyz = bundle.xyz.copy()
     for point, number in number_of.items():
         xyz[point] = model.points3D[number].xyz

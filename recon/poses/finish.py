@@ -6,29 +6,30 @@ move as far as the observations say and no further.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 
+from corr.geometry import Camera
 from recon.poses.bundle import Bundle
 from recon.poses.lens import Lens
 from recon.poses.uncertainty import Uncertainty, estimate
-from recon.poses.whitened import LensPrior, Model, adjust_whitened
+from recon.poses.whitened import LensPrior, Model, PosePrior, adjust_whitened
 
 log = logging.getLogger(__name__)
-CENTRE_SHARE = 0.01  # sigma of the principal point, of the longer side
-DISTORTION = 0.05  # sigma of k1 and k2
+EXACT = 1e-6  # sigma that stands for none
 ROUNDS = 2  # of adjusting and choosing observations
 
 
 @dataclass(frozen=True, eq=False)
 class Finish:
-    """What is known of the lenses, by lens; pixels are working pixels."""
+    """What is known of lenses and poses; pixels are working pixels."""
 
-    lenses: Sequence[Lens]  # as given, read from EXIF, voted or guessed
-    focal_sigma: Sequence[float]  # relative; 0 = exact
+    lens_priors: Sequence[LensPrior]  # by lens; a sigma of 0 is exact
+    fixed: frozenset[int] = frozenset()  # photos whose poses stay, bit by bit
+    pose_priors: Mapping[int, PosePrior] = field(default_factory=dict)  # by photo
     pinhole: bool = False  # no distortion, principal point in the middle
     radial: bool = False  # distortion is kept even where it moves no pixel noticeably
     limit_px: float = 1.0  # observations further off do not count
@@ -47,29 +48,20 @@ class Finish:
 
     def model(self, bundle: Bundle, *, distortion: bool) -> Model:
         """What the last adjustment holds, frees and knows."""
-        free = [] if self._exact(bundle) else ["focal"]
-        free += [] if self.pinhole else ["cx", "cy"]
-        free += ["k1", "k2"] if distortion else []
-        priors = {
-            number: LensPrior(
-                replace(self.lenses[number], k1=0.0, k2=0.0), self._sigmas(number)
-            )
-            for number in {bundle.lens_of[p] for p in bundle.poses}
-        }  # fmt: skip
-        return Model(free_lens=tuple(free), lens_priors=priors)
+        used = sorted({bundle.lens_of[p] for p in bundle.poses})
+        names = ["focal"] + ([] if self.pinhole else ["cx", "cy"])
+        names += ["k1", "k2"] if distortion else []
+        free = [n for n in names if any(self.lens_priors[k].sigma[n] > 0 for k in used)]
+        known = {k: self._held(self.lens_priors[k]) for k in used}
+        return Model(tuple(free), self.fixed, self.pose_priors, known)
 
-    def _sigmas(self, number: int) -> dict[str, float]:
-        lens = self.lenses[number]
-        centre = CENTRE_SHARE * max(lens.width, lens.height)
-        sigmas = {"cx": centre, "cy": centre, "k1": DISTORTION, "k2": DISTORTION}
-        # One lens may be exact and another one not: then the exact one is held by its prior.
-        return {**sigmas, "focal": max(self.focal_sigma[number], 1e-6)}
-
-    def _exact(self, bundle: Bundle) -> bool:
-        return all(self.focal_sigma[bundle.lens_of[p]] == 0 for p in bundle.poses)
+    @staticmethod
+    def _held(prior: LensPrior) -> LensPrior:
+        """An exact lens beside one that is not: held by its prior."""
+        return replace(prior, sigma={n: max(s, EXACT) for n, s in prior.sigma.items()})
 
     def _rounds(self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"]) -> Bundle:
-        distorted = any(lens.model == "RADIAL" for lens in bundle.lenses)
+        distorted = any(lens.distorted or lens.model == "RADIAL" for lens in bundle.lenses)
         for _ in range(ROUNDS):
             bundle = bundle.filtered(self.limit_px, self.min_angle_deg)
             if len(bundle.poses) < 2 or not bundle.active.any():
@@ -89,8 +81,29 @@ class Finish:
 
     def _without_idle(self, bundle: Bundle) -> Bundle:
         """Lenses whose distortion moves no pixel noticeably become pinholes: no resampling."""
-        if self.radial or not any(lens.distorted for lens in bundle.lenses):
-            return bundle
-        if any(lens.distortion_px() >= self.idle_distortion_px for lens in bundle.lenses):
-            return bundle
-        return replace(bundle, lenses=tuple(lens.undistorted() for lens in bundle.lenses))
+        lenses = tuple(
+            lens if self._kept(k, lens) else lens.undistorted()
+            for k, lens in enumerate(bundle.lenses)
+        )
+        return bundle if lenses == bundle.lenses else replace(bundle, lenses=lenses)
+
+    def _kept(self, number: int, lens: Lens) -> bool:
+        """True for a lens whose distortion is known, asked for, or seen."""
+        exact = self.lens_priors[number].sigma["k1"] == 0
+        seen = lens.distortion_px() >= self.idle_distortion_px
+        return exact or (self.radial and lens.model == "RADIAL") or (lens.distorted and seen)
+
+
+def into_frame(bundle: Bundle, priors: Mapping[int, PosePrior]) -> Bundle:
+    """The bundle moved, turned and scaled to where the priors have its cameras; else as it is."""
+    from recon.camera_metrics import score_cameras
+    from recon.scene import View
+
+    common = sorted(bundle.poses.keys() & priors.keys())
+    if len(common) < 2:
+        return bundle
+    camera = Camera.simple(1, 1, 1.0)  # lenses do not matter here
+    views = [View(str(p), camera, bundle.poses[p]) for p in common]
+    known = {str(p): View(str(p), camera, priors[p].cam_from_world) for p in common}
+    known_from_world = score_cameras(views, known).true_from_world
+    return bundle if known_from_world is None else bundle.transformed(known_from_world)

@@ -3,21 +3,27 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from corr.matches import Matches
 from corr.photos import Image
+from recon.poses.given import Given
 from recon.poses.lens import Lens
 from recon.poses.two_view import Verification, ransac_options
+from recon.poses.whitened import LensPrior
 
 log = logging.getLogger(__name__)
 FALLBACK = 1.2  # x longer side: COLMAP's guess, about 45 degrees of view
 CANDIDATES = np.geomspace(0.5, 3.0, 19)  # x longer side
 VOTERS, VOTES = 14, 500  # pairs that vote, and matches of each
 CLEAR = 0.97  # of the cost at both ends of the range: a minimum below this share is one
+CENTRE_SHARE = 0.01  # sigma of a principal point, of the longer side
+DISTORTION = 0.05  # sigma of k1 and k2
 EXIF_SIGMA, VOTED_SIGMA, GUESS_SIGMA = 0.05, 0.2, 0.5  # of a focal length, relative
+SHARES = ("size", "folder", "photo")
 SAME_PRIOR = 0.03  # EXIF focal lengths this close (relative) are one camera
 
 
@@ -29,15 +35,27 @@ class Group:
     lens: Lens  # working pixels
     trusted: bool  # the focal length was given or read from EXIF
     voted: bool = False  # the pairs agree on the focal length
+    exact_focal: bool = False  # the user knows it: it stays
+    exact_lens: bool = False  # the user knows all of the lens: centre and distortion stay too
 
     @property
     def known(self) -> bool:
         """True when the focal length is good enough to hold it while photos are added."""
         return self.trusted or self.voted
 
-    @property
-    def focal_sigma(self) -> float:
-        """How far off the focal length may be, relative, one standard deviation."""
+    def prior(self, rough: Lens) -> LensPrior:
+        """What is known of the lens; a focal length that nothing tells is near the rough one."""
+        lens = self.lens if self.known else rough
+        centre = 0.0 if self.exact_lens else CENTRE_SHARE * max(lens.width, lens.height)
+        distortion = 0.0 if self.exact_lens else DISTORTION
+        if not self.exact_lens:
+            lens = replace(lens, k1=0.0, k2=0.0)
+        sigma = dict.fromkeys(("k1", "k2"), distortion) | {"cx": centre, "cy": centre}
+        return LensPrior(lens, {"focal": self._focal_sigma(), **sigma})
+
+    def _focal_sigma(self) -> float:
+        if self.exact_focal:
+            return 0.0
         if self.trusted:
             return EXIF_SIGMA
         return VOTED_SIGMA if self.voted else GUESS_SIGMA
@@ -57,32 +75,48 @@ def scale_of(image: Image) -> float:
 
 
 def group_photos(
-    images: Sequence[Image], *, focal_px: float | None, share_focal: bool
+    images: Sequence[Image],
+    *,
+    focal_px: float | None,
+    share: str,
+    given: Mapping[int, Given] | None = None,
+    refine_focal: bool = False,
 ) -> list[Group]:
-    """Photos of one size and one EXIF focal length share a camera.
+    """Photos that share a camera: of one size, one EXIF focal length, one given lens.
 
     Args:
         images: The photos.
         focal_px: Known focal length of all photos, original pixels.
-        share_focal: False gives every photo its own camera.
+        share: One of SHARES: what else photos of one camera must have in common.
+        given: Lenses that the user knows, by photo; original pixels.
+        refine_focal: The given focal lengths are near, not exact.
     """
-    groups: list[list[int]] = []
+    given = given or {}
+    groups: dict[tuple, list[int]] = {}
     for i, image in enumerate(images):
-        for group in groups if share_focal else []:
-            other = images[group[0]]
-            same_size = (other.width, other.height) == (image.width, image.height)
-            if same_size and _same_prior(other.focal_prior_px, image.focal_prior_px):
+        place = {"size": "", "folder": str(Path(image.name).parent), "photo": i}[share]
+        key = (image.width, image.height, place, given[i].lens if i in given else None)
+        for other, group in groups.items():
+            if other[:-1] == key and _same_prior(other[-1], image.focal_prior_px):
                 group.append(i)
                 break
         else:
-            groups.append([i])
+            groups[(*key, image.focal_prior_px)] = [i]
     result = []
-    for group in groups:
-        image = images[group[0]]
+    for members in groups.values():
+        image = images[members[0]]
+        if members[0] in given:
+            lens = given[members[0]].lens.scaled(scale_of(image))
+            result.append(
+                Group(tuple(members), lens, trusted=True, exact_focal=not refine_focal,
+                      exact_lens=True)
+            )  # fmt: skip
+            continue
         prior = focal_px or image.focal_prior_px
         focal = prior or FALLBACK * max(image.width, image.height)
         lens = Lens.centred(image.width, image.height, focal).scaled(scale_of(image))
-        result.append(Group(tuple(group), lens, trusted=prior is not None))
+        exact = focal_px is not None
+        result.append(Group(tuple(members), lens, trusted=prior is not None, exact_focal=exact))
     return result
 
 

@@ -27,6 +27,7 @@ class Ladder:
     min_inliers: int
     seed: int
     fixed_focal: bool
+    given: Bundle | None = None  # cameras that the user brought: tried first
 
     def climb(self, groups: Sequence[Group], tracks: Linked, evidence: Evidence) -> Bundle | None:
         """The attempt that agrees with most verified matches; None when none gave a model.
@@ -54,6 +55,8 @@ class Ladder:
     def _attempts(
         self, groups: Sequence[Group], tracks: Linked, evidence: Evidence
     ) -> Iterator[tuple[str, Bundle | None]]:
+        if self.given is not None:
+            yield "as given", self.given
         lens_of = {photo: k for k, group in enumerate(groups) for photo in group.photos}
         for note, guess, refine in self._guesses(groups):
             lenses = tuple(group.lens for group in guess)

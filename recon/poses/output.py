@@ -1,6 +1,7 @@
 """From the solved bundle to what the next stages read: pinhole views, points, pictures."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from corr.store import write_atomic
 from corr.tracks import Tracks
 from recon.poses.bundle import Bundle
 from recon.poses.intrinsics import scale_of
+from recon.poses.uncertainty import Uncertainty
 from recon.poses.undistort import (
     pinhole_of,
     save_picture,
@@ -24,17 +26,28 @@ from recon.scene import Reconstruction, View
 
 MEDIAN_DEPTH = 5.0  # of the points in front of the cameras, in units of the new world
 DISTORTED_FILE = "distorted.json"
+UNCERTAINTY_FILE = "uncertainty.json"
+log = logging.getLogger(__name__)
 
 
 def to_reconstruction(
-    bundle: Bundle, images: Sequence[Image], left_out: dict[str, str], folder: Path
-) -> Reconstruction:
-    """Write pictures, masks and `distorted.json`; return the views in the normalised world."""
+    bundle: Bundle,
+    images: Sequence[Image],
+    left_out: dict[str, str],
+    folder: Path,
+    *,
+    keep_frame: bool = False,
+) -> tuple[Reconstruction, float]:
+    """Write pictures, masks and `distorted.json`; return the views and the change of scale.
+
+    The world is normalised, or kept as it is when the user's poses define it.
+    """
     photos = sorted(bundle.poses)
     rows = np.flatnonzero(bundle.active)
     points, track = np.unique(bundle.tracks.track[rows], return_inverse=True)
     xyz = bundle.xyz[points]
-    new_from_old = normalising_transform(bundle, xyz)
+    identity = Sim3(1.0, np.eye(3), np.zeros(3))
+    new_from_old = identity if keep_frame else normalising_transform(bundle, xyz)
     xyz_world = new_from_old.apply(xyz)
     index_of = np.full(len(images), -1, dtype=np.int64)
     index_of[photos] = np.arange(len(photos))
@@ -54,12 +67,13 @@ def to_reconstruction(
         picture, valid = undistort_picture(image, lens)
         save_picture(folder, image.name, picture, valid)
         np.add.at(colour_sum, track[mine], nearest_colour(picture, uv[mine]))
-        pose = new_from_old.apply_to_camera(bundle.poses[photo])
+        pose = bundle.poses[photo]  # kept bit by bit unless the world changes
+        pose = pose if keep_frame else new_from_old.apply_to_camera(pose)
         views.append(View(image.name, camera, pose))
     write_atomic(folder / DISTORTED_FILE, json.dumps(lenses, indent=1))
     count = np.bincount(track, minlength=len(points))[:, None]
     order = np.lexsort((index_of[bundle.tracks.photo[rows]], track))
-    return Reconstruction(
+    reconstruction = Reconstruction(
         views=tuple(views),
         xyz_world=xyz_world,
         rgb=np.round(colour_sum / np.maximum(count, 1)).astype(np.uint8),
@@ -71,6 +85,29 @@ def to_reconstruction(
         ),
         left_out=left_out,
     )
+    return reconstruction, new_from_old.scale
+
+
+def save_uncertainty(
+    folder: Path, uncertainty: Uncertainty, names: Sequence[str], scale: float
+) -> None:
+    """Write `uncertainty.json`: sigmas of every camera in the new world, which are unsure."""
+    cameras = {}
+    for photo, sigma in uncertainty.cameras.items():
+        known = {**sigma.record(), "centre": sigma.centre * scale}
+        cameras[names[photo]] = {**known, "unsure": sigma.unsure}
+        if sigma.unsure:
+            log.warning(
+                "%s is placed, but unsure: +- %.2f deg, +- %.1f %% of the cameras' extent",
+                names[photo], sigma.rotation_deg, sigma.centre_percent,
+            )  # fmt: skip
+    record = {
+        "reduced_chi_squared": uncertainty.chi2,
+        "redundancy": uncertainty.redundancy,
+        "focal_percent": {str(k): v for k, v in uncertainty.focal_percent.items()},
+        "cameras": cameras,
+    }
+    write_atomic(folder / UNCERTAINTY_FILE, json.dumps(record, indent=1))
 
 
 def nearest_colour(

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from recon.poses.align import Alignment, align_tracks
 from recon.poses.bundle import Bundle, adjust, retriangulate
-from recon.poses.finish import Finish
+from recon.poses.finish import Finish, into_frame
 from recon.poses.link import Linked
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class Refinement:
     finish: Finish  # the last adjustment
     fixed_focal: bool  # given by the user
     trusted_focal: bool  # given or from EXIF
+    exact_lenses: frozenset[int] = frozenset()  # given by the user with centre and distortion
     coarse_px: tuple[float, ...] = (4.0, 2.5)  # limits for observations as matched
     fine_px: tuple[float, ...] = (2.0, 1.0)  # limits for observations aligned to sub-pixels
     min_angle_deg: float = 1.0  # rays of a point must cross at this angle or more
@@ -64,7 +65,7 @@ class Refinement:
 
     def _finished(self, refined: Refined) -> Refined:
         bundle = self._with_models(refined.bundle, few=True)
-        bundle = self.finish.run(bundle, refined.cov_px)
+        bundle = self.finish.run(into_frame(bundle, self.finish.pose_priors), refined.cov_px)
         return replace(refined, bundle=self._without_weak(bundle, self.fine_px[-1]))
 
     def _data_of(self, bundle: Bundle, lens: int) -> tuple[int, int]:
@@ -74,25 +75,28 @@ class Refinement:
 
     def _adjust(self, bundle: Bundle, limit: float) -> Bundle:
         bundle = self._without_weak(bundle, limit)
-        if len(bundle.poses) < 2:
+        if len(bundle.poses) < 2 or self.finish.fixed:
             return bundle
         # Little data moves a focal length from EXIF further off than it was.
         enough = not self.trusted_focal or int(bundle.active.sum()) >= self.focal_from
         refine = not self.fixed_focal and len(bundle.poses) > 2 and enough
         radial = any(lens.model != "SIMPLE_PINHOLE" for lens in bundle.lenses)
-        adjusted = adjust(bundle, refine_focal=refine, refine_distortion=radial)
+        exact = self.exact_lenses
+        adjusted = adjust(bundle, refine_focal=refine, refine_distortion=radial, exact=exact)
         if radial and not all(lens.plausible() for lens in adjusted.lenses):
             log.warning("adjust: the distortion ran away; photos are taken as undistorted")
-            lenses = tuple(lens.undistorted() for lens in bundle.lenses)
+            lenses = tuple(
+                lens if k in exact else lens.undistorted() for k, lens in enumerate(bundle.lenses)
+            )
             bundle = replace(bundle, lenses=lenses).filtered(limit, self.min_angle_deg)
-            adjusted = adjust(bundle, refine_focal=refine, refine_distortion=False)
+            adjusted = adjust(bundle, refine_focal=refine, refine_distortion=False, exact=exact)
         moved = [
             abs(np.log(new.focal_px / old.focal_px))
             for new, old in zip(adjusted.lenses, bundle.lenses, strict=True)
         ]
         if self.trusted_focal and max(moved) > np.log(self.focal_drift):
             log.warning("adjust: the focal length ran away from EXIF; it is held")
-            adjusted = adjust(bundle, refine_focal=False, refine_distortion=False)
+            adjusted = adjust(bundle, refine_focal=False, refine_distortion=False, exact=exact)
         bundle = adjusted
         log.info(
             "adjust: limit %.1f px, %d points, %d observations, %.3f px",
@@ -118,16 +122,14 @@ class Refinement:
                 good |= bundle.active & np.isin(bundle.tracks.track, bundle.tracks.track[mine])
         # An observation that is not good is moved out of reach of every filter.
         uv = np.where(good[:, None], uv, np.inf)
-        cov_px = np.where(
-            aligned[:, None, None], found.cov_px, self.matched_px**2 * np.eye(2)
-        )
+        cov_px = np.where(aligned[:, None, None], found.cov_px, self.matched_px**2 * np.eye(2))
         tracks = bundle.tracks.with_uv(uv)
         return replace(bundle, tracks=tracks, active=bundle.active & good), cov_px
 
     def _without_weak(self, bundle: Bundle, limit: float) -> Bundle:
         """Filter observations; photos with hardly any go, the weakest first."""
         bundle = bundle.filtered(limit, self.min_angle_deg)
-        while bundle.poses:
+        while bundle.poses and not self.finish.fixed:
             count = bundle.observations()
             worst = min(count, key=lambda photo: count[photo])
             if count[worst] >= self.min_observations:
@@ -143,6 +145,8 @@ class Refinement:
         for number, lens in enumerate(bundle.lenses):
             count, seen = self._data_of(bundle, number)
             enough = self.camera == "auto" and count >= photos and seen >= observations
-            radial = count and (self.camera == "radial" or enough)
+            radial = (
+                count and (self.camera == "radial" or enough) and number not in self.exact_lenses
+            )
             lenses.append(replace(lens, model="RADIAL") if radial else lens)
         return replace(bundle, lenses=tuple(lenses))

@@ -14,12 +14,27 @@ from recon.scene import Reconstruction
 
 if TYPE_CHECKING:
     from recon.poses.bundle import Bundle
-    from recon.poses.finish import Finish
+    from recon.poses.evidence import Evidence
+    from recon.poses.given import Given
     from recon.poses.intrinsics import Group
+    from recon.poses.link import Linked
+    from recon.poses.refine import Refinement
     from recon.poses.two_view import TwoView
+    from recon.poses.uncertainty import Uncertainty
 
 log = logging.getLogger(__name__)
 CAMERAS = ("auto", "pinhole", "radial")
+USES = ("", "intrinsics", "prior", "known")
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """What `PoseSolver.place` finds; working pixels."""
+
+    bundle: "Bundle"
+    pairs: "list[TwoView]"
+    left_out: dict[str, str]  # why, by photo name
+    uncertainty: "Uncertainty"
 
 
 @dataclass
@@ -28,20 +43,35 @@ class PoseSolver:
 
     camera: str = "auto"  # lens: auto | pinhole (no distortion) | radial
     focal_px: float | None = None  # known focal length of all photos, original px; None = unknown
-    share_focal: bool = True  # photos of one size and EXIF focal length share one camera
+    share: str = "size"  # photos of one size (and EXIF focal) share a camera: size | folder | photo
+    cameras: str = ""  # your cameras: transforms.json, COLMAP model, OpenCV calibration, K.txt
+    use: str = ""  # of them: intrinsics | prior | known; empty = prior, or intrinsics if no poses
+    refine: str = "none"  # of given intrinsics: none | focal
+    sigma_deg: float = 1.0  # of a prior's rotation
+    sigma_percent: float = 1.0  # of a prior's centre, percent of the largest distance between two
     max_error_px: float = 2.0  # working px, distance of a match from its epipolar line
     min_inliers: int = 15  # verified matches that a pair of photos needs at least
     seed: int = 0  # of the random sampling
 
     def __post_init__(self):
-        if self.camera not in CAMERAS:
-            raise ValueError(f"poses.camera must be one of {', '.join(CAMERAS)}, got {self.camera}")
+        for name, choices in (
+            ("camera", CAMERAS),
+            ("share", ("size", "folder", "photo")),
+            ("use", USES),
+            ("refine", ("none", "focal")),
+        ):
+            if (value := getattr(self, name)) not in choices:
+                known = ", ".join(c for c in choices if c)
+                raise ValueError(f"poses.{name} must be one of {known}, got {value}")
         if self.focal_px is not None and not self.focal_px > 0:
             raise ValueError(f"poses.focal_px must be positive, got {self.focal_px}")
-        if not self.max_error_px > 0:
-            raise ValueError(f"poses.max_error_px must be positive, got {self.max_error_px}")
+        for name in ("max_error_px", "sigma_deg", "sigma_percent"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"poses.{name} must be positive, got {getattr(self, name)}")
         if self.min_inliers < 8:
             raise ValueError(f"poses.min_inliers must be 8 or more, got {self.min_inliers}")
+        if self.use and not self.cameras:
+            raise ValueError(f"poses.use={self.use} needs poses.cameras=<file>")
 
     def solve(
         self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches], folder: Path
@@ -49,87 +79,164 @@ class PoseSolver:
         """Place as many photos as possible; every other one is left out with its reason.
 
         Writes into `folder`: the COLMAP text model, `images/` and `masks/` (undistorted, working
-        size), `distorted.json` (lenses as taken), `two_view.json` and `left_out.json`.
+        size), `distorted.json` (lenses as taken), `two_view.json`, `uncertainty.json` and
+        `left_out.json`.
 
         Raises:
             UserError: Fewer than two photos can be placed.
         """
         from recon.colmap_io import write_colmap
         from recon.poses import two_view
-        from recon.poses.output import to_reconstruction
+        from recon.poses.output import save_uncertainty, to_reconstruction
 
         start = perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
         names = [image.name for image in images]
-        bundle, pairs, left_out = self.place(images, matches)
-        two_view.save_two_views(folder, pairs, names)
-        reconstruction = to_reconstruction(bundle, images, left_out, folder)
+        placed = self.place(images, matches)
+        two_view.save_two_views(folder, placed.pairs, names)
+        keep_frame = bool(self.cameras) and self._use(self._given(images)) != "intrinsics"
+        reconstruction, scale = to_reconstruction(
+            placed.bundle, images, placed.left_out, folder, keep_frame=keep_frame
+        )
+        save_uncertainty(folder, placed.uncertainty, names, scale)
         write_colmap(folder, reconstruction)
         log.info(
             "cameras: %d of %d photos, %d points, %.2f px, %.1f s",
             len(reconstruction.views), len(images), len(reconstruction.xyz_world),
-            bundle.rms_px, perf_counter() - start,
+            placed.bundle.rms_px, perf_counter() - start,
         )  # fmt: skip
-        for name, reason in left_out.items():
+        for name, reason in placed.left_out.items():
             log.warning("%s is left out: %s", name, reason)
         return reconstruction
 
-    def place(
-        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
-    ) -> "tuple[Bundle, list[TwoView], dict[str, str]]":
+    def place(self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]) -> Placed:
         """Poses, lenses and points in working pixels; the pairs; who is left out and why.
 
         Raises:
             UserError: Fewer than two photos can be placed.
         """
-        from recon.poses.evidence import Evidence
         from recon.poses.intrinsics import group_photos, scale_of, vote_focal
-        from recon.poses.ladder import Ladder
-        from recon.poses.link import link, thin
-        from recon.poses.reasons import no_pair_message, reasons_for
-        from recon.poses.refine import Refinement
+        from recon.poses.known import given_bundle, verify_known
         from recon.poses.two_view import Verification, verify_pairs
 
         how = Verification(self.max_error_px, self.min_inliers, self.seed)
         scales = [scale_of(image) for image in images]
-        groups = group_photos(images, focal_px=self.focal_px, share_focal=self.share_focal)
+        given = self._given(images)
+        use = self._use(given)
+        groups = group_photos(
+            images, focal_px=self.focal_px, share=self.share, given=given,
+            refine_focal=self.refine == "focal",
+        )  # fmt: skip
         groups = [g if g.trusted else vote_focal(g, matches, scales, how) for g in groups]
         lens_of = {photo: k for k, group in enumerate(groups) for photo in group.photos}
         lenses = tuple(group.lens for group in groups)
-        by_photo = [lenses[lens_of[i]] for i in range(len(images))]
-        pairs = verify_pairs(matches, by_photo, scales, how, trusted=all(g.trusted for g in groups))
-        names = [image.name for image in images]
-        tracks = link(matches, pairs, scales)
-        evidence = Evidence.of(matches, pairs, scales, self.max_error_px)
-        ladder = Ladder(names, self.min_inliers, self.seed, fixed_focal=self.focal_px is not None)
-        rough = ladder.climb(groups, thin(tracks, by_photo), evidence)
+        first = given_bundle(given, lenses, lens_of) if use in ("prior", "known") else None
+        if use == "known" and first is not None:
+            pairs = verify_known(matches, first, scales, how)
+        else:
+            by_photo = [lenses[lens_of[i]] for i in range(len(images))]
+            trusted = all(g.trusted for g in groups)
+            pairs = verify_pairs(matches, by_photo, scales, how, trusted=trusted)
+        return Placement(self, images, matches, scales, groups, pairs, given, use, first).run()
+
+    def _given(self, images: Sequence[Image]) -> "dict[int, Given]":
+        if not self.cameras:
+            return {}
+        from recon.poses.given import for_photos, read_given
+
+        found = for_photos(read_given(Path(self.cameras)), images)
+        if not found:
+            names = ", ".join(image.name for image in images[:3])
+            raise UserError(f"{self.cameras} names none of the photos ({names}, …)")
+        return found
+
+    def _use(self, given: "Mapping[int, Given]") -> str:
+        """What of the given cameras holds."""
+        if not given:
+            return "intrinsics"
+        posed = sum(g.cam_from_world is not None for g in given.values())
+        use = self.use or ("prior" if posed >= 2 else "intrinsics")
+        if use != "intrinsics" and posed < 2:
+            raise UserError(
+                f"poses.use={use} needs the poses of two photos or more, {self.cameras} has "
+                f"{posed}; take poses.use=intrinsics"
+            )
+        return use
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """One placing of photos, once pairs are verified."""
+
+    options: PoseSolver
+    images: Sequence[Image]
+    matches: Mapping[tuple[int, int], Matches]
+    scales: Sequence[float]
+    groups: "list[Group]"
+    pairs: "list[TwoView]"
+    given: "Mapping[int, Given]"
+    use: str
+    first: "Bundle | None"
+
+    def run(self) -> Placed:
+        """Link, climb the ladder, refine; photos that contradict the rest go."""
+        from recon.poses.evidence import Evidence
+        from recon.poses.link import link, thin
+        from recon.poses.reasons import no_pair_message, reasons_for
+
+        o, names = self.options, [image.name for image in self.images]
+        lens_of = {photo: k for k, group in enumerate(self.groups) for photo in group.photos}
+        by_photo = [self.groups[lens_of[i]].lens for i in range(len(names))]
+        tracks = link(self.matches, self.pairs, self.scales)
+        evidence = Evidence.of(self.matches, self.pairs, self.scales, o.max_error_px)
+        known = self.use == "known"
+        rough = self.first if known else self._rough(names, thin(tracks, by_photo), evidence)
         if rough is None:
-            raise UserError(no_pair_message(pairs, names, len(images)))
-        refinement = Refinement(
-            self.camera,
-            self._finish(groups, rough),
-            fixed_focal=self.focal_px is not None,
-            trusted_focal=all(g.trusted for g in groups),
-        )
-        pictures = {i: images[i].load() for i in sorted(rough.poses)}
+            raise UserError(no_pair_message(self.pairs, names, len(names)))
+        refinement = self._refinement(rough)
+        pictures = {i: self.images[i].load() for i in sorted(rough.poses)}
         refined = refinement.run(rough, tracks, pictures)
-        contradicting = evidence.contradicting(refined.bundle)
+        contradicting = [] if known else evidence.contradicting(refined.bundle)
         for photo in contradicting:
             refined = refinement.without(refined, photo)
         bundle = refined.bundle
-        if len(bundle.poses) < 2:
-            raise UserError(no_pair_message(pairs, names, len(images)))
+        if len(bundle.poses) < 2 or not bundle.active.any():
+            raise UserError(no_pair_message(self.pairs, names, len(names)))
         weak = set(rough.poses) - set(bundle.poses) - set(contradicting)
         left_out = reasons_for(
-            pairs, names, set(bundle.poses), weak, set(contradicting), refinement.min_observations
-        )
-        return bundle, pairs, left_out
+            self.pairs, names, set(bundle.poses), weak, set(contradicting),
+            refinement.min_observations,
+        )  # fmt: skip
+        if known:
+            left_out = dict.fromkeys(left_out, f"{o.cameras} has no pose for it")
+        sigmas = refinement.finish.uncertainty(bundle, refined.cov_px)
+        return Placed(bundle, self.pairs, left_out, sigmas)
 
-    def _finish(self, groups: "Sequence[Group]", rough: "Bundle") -> "Finish":
+    def _rough(self, names: list[str], tracks: "Linked", evidence: "Evidence") -> "Bundle | None":
+        from recon.poses.ladder import Ladder
+
+        o = self.options
+        exact = all(group.exact_focal for group in self.groups)
+        ladder = Ladder(names, o.min_inliers, o.seed, fixed_focal=exact, given=self.first)
+        return ladder.climb(self.groups, tracks, evidence)
+
+    def _refinement(self, rough: "Bundle") -> "Refinement":
         from recon.poses.finish import Finish
+        from recon.poses.known import priors_of
+        from recon.poses.refine import Refinement
 
-        lenses = [g.lens if g.known else r for g, r in zip(groups, rough.lenses, strict=True)]
-        sigma = [0.0 if self.focal_px is not None else g.focal_sigma for g in groups]
-        return Finish(
-            lenses, sigma, pinhole=self.camera == "pinhole", radial=self.camera == "radial"
-        )
+        o, groups = self.options, self.groups
+        finish = Finish(
+            [group.prior(lens) for group, lens in zip(groups, rough.lenses, strict=True)],
+            fixed=frozenset(rough.poses) if self.use == "known" else frozenset(),
+            pose_priors=priors_of(self.given, o.sigma_deg, o.sigma_percent)
+            if self.use == "prior" else {},
+            pinhole=o.camera == "pinhole",
+            radial=o.camera == "radial",
+        )  # fmt: skip
+        return Refinement(
+            o.camera, finish,
+            fixed_focal=all(group.exact_focal for group in groups),
+            trusted_focal=all(group.trusted for group in groups),
+            exact_lenses=frozenset(k for k, group in enumerate(groups) if group.exact_lens),
+        )  # fmt: skip

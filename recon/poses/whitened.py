@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from corr.geometry import Rigid3
+from recon.normal_equations import point_steps, reduced_system
 from recon.poses.bundle import MIN_DEPTH, Bundle
 from recon.poses.lens import Lens
-from recon.poses.normal_equations import point_steps, reduced_system
 
 log = logging.getLogger(__name__)
 POSE = 6  # a turn of the camera (radians, its own axes), then a shift of its centre (world)
@@ -52,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Equations:
-    """The problem linearised at a bundle: derivatives and residuals of the active rows, whitened."""
+    """The problem linearised at a bundle: whitened derivatives and residuals of active rows."""
 
     rows: Int[np.ndarray, " a"]  # of the bundle's table
     start: Int[np.ndarray, " _q"]
@@ -69,9 +69,7 @@ def whiten(cov_px: Float[np.ndarray, "m 2 2"]) -> Float[np.ndarray, "m 2 2"]:
     return np.linalg.inv(np.linalg.cholesky(cov_px))
 
 
-def adjust_whitened(
-    bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: Model
-) -> Bundle:
+def adjust_whitened(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: Model) -> Bundle:
     """The bundle that minimises the whitened robust error of its active observations.
 
     Fixed poses keep their bits. The result does not depend on threads: there is one.

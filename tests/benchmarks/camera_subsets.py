@@ -34,7 +34,9 @@ class PosedSet:
         share = shared_view([p.camera for p in self.photos], poses)
         axes = np.stack([p.R[2] for p in poses])
         close = axes @ axes.T > np.cos(np.radians(ADEQUATE_DEG))
-        return (np.minimum(share, share.T) >= ADEQUATE_SHARE) & close & ~np.eye(len(axes), dtype=bool)
+        return (
+            (np.minimum(share, share.T) >= ADEQUATE_SHARE) & close & ~np.eye(len(axes), dtype=bool)
+        )
 
 
 def read_set(root: Path, name: str) -> PosedSet:

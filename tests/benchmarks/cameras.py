@@ -1,8 +1,8 @@
 """Cameras of few photos: ours against pycolmap's default SIFT pipeline, same subsets, same run.
 
-`python -m tests.benchmarks.cameras out=cameras/ [sets=fox,lego] [sizes=2,3,5] [count=3]` runs on the
-posed sets of $CORR_DATA (evaluation only). Subsets: random, every photo adequate with another one
-(`camera_subsets`). Focal lengths are unknown to both. Results are stored per subset, so that an
+`python -m tests.benchmarks.cameras out=cameras/ [sets=fox,lego] [sizes=2,3,5] [count=3]` runs on
+the posed sets of $CORR_DATA (evaluation only). Subsets: random, every photo adequate with another
+one (`camera_subsets`). Focal lengths are unknown to both. Results are stored per subset, so that an
 interrupted run continues. Seconds: matching of the subset's pairs (ours: features of a photo
 shared out among the set's pairs) and cameras, two cores.
 """
@@ -49,7 +49,7 @@ class Ours:
         self.folder = folder / f"{posed.name}_{name}"
         self.images = {
             i.name: i
-            for i in prepare_photos(source, self.folder / "photos", max_side=SIDE, names=wanted).images
+            for i in prepare_photos(source, self.folder / "p", max_side=SIDE, names=wanted).images
         }
 
     def pairs(self, images: list[Image]) -> dict[tuple[int, int], tuple[Matches, float]]:
@@ -57,9 +57,7 @@ class Ours:
         from corr.pairs import choose_pairs
 
         chosen = choose_pairs(images)
-        file = {
-            (i, j): self.folder / f"{images[i].name}--{images[j].name}.npz" for i, j in chosen
-        }
+        file = {(i, j): self.folder / f"{images[i].name}--{images[j].name}.npz" for i, j in chosen}
         missing = [p for p in chosen if not file[p].exists()]
         start = perf_counter()
         for pair, matches in tqdm(
@@ -80,10 +78,11 @@ class Ours:
         """Poses by name, and seconds."""
         images = [self.images[n] for n in names]
         pairs = self.pairs(images)
+        matches = {p: m for p, (m, _) in pairs.items()}
         start = perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = PoseSolver().solve(images, {p: m for p, (m, _) in pairs.items()}, Path(folder))
+                found = PoseSolver().solve(images, matches, Path(folder))
             except UserError as error:
                 print(f"{self.name}: {error}", file=sys.stderr)
                 return {}, sum(s for _, s in pairs.values()) + perf_counter() - start

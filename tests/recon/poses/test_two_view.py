@@ -76,7 +76,7 @@ def test_same_seed_gives_the_same_pairs_and_they_survive_the_disk(tmp_path):
 
 def test_vote_finds_the_focal_length_when_nothing_is_known():
     world = ring_scene(5, 400, noise_px=0.3, outlier_ratio=0.2, prior=False)
-    (group,) = group_photos(world.images, focal_px=None, share_focal=True)
+    (group,) = group_photos(world.images, focal_px=None, share="size")
     assert not group.known
     scales = [scale_of(image) for image in world.images]
     voted = vote_focal(group, world.matches, scales, Verification())
@@ -92,9 +92,7 @@ def test_photos_share_a_camera_by_size_and_focal_length():
     images = list(ring_scene(4, 20).images)
     images[1] = replace(images[1], focal_prior_px=2 * FOCAL)
     images[3] = replace(images[3], width=HEIGHT, height=WIDTH)
-    groups = group_photos(images, focal_px=None, share_focal=True)
+    groups = group_photos(images, focal_px=None, share="size")
     assert [group.photos for group in groups] == [(0, 2), (1,), (3,)]
-    assert len(group_photos(images, focal_px=None, share_focal=False)) == 4
-    assert all(
-        g.lens.focal_px == 500 for g in group_photos(images, focal_px=500.0, share_focal=True)
-    )
+    assert len(group_photos(images, focal_px=None, share="photo")) == 4
+    assert all(g.lens.focal_px == 500 for g in group_photos(images, focal_px=500.0, share="size"))
