@@ -1,8 +1,9 @@
-"""`python -m recon run | eval | features`."""
+"""`python -m recon run | eval | features | localize`."""
 
 from corr.cli import Command, dispatch
 from recon.options import EvalOptions, RunOptions, register_eval, register_run
 from recon.options_features import FeaturesOptions, register_features
+from recon.options_localize import LocalizeOptions, register_localize
 
 
 def _run(options: RunOptions) -> None:
@@ -28,6 +29,17 @@ def _features(options: FeaturesOptions) -> None:
     print(features(options))
 
 
+def _localize(options: LocalizeOptions) -> None:
+    from pathlib import Path
+
+    from recon.workspace import check_finished
+
+    check_finished(Path(options.run).expanduser())
+    from recon.localize import localize
+
+    print(localize(options))
+
+
 COMMANDS = {
     "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
@@ -36,6 +48,12 @@ COMMANDS = {
         "semantic features on a run's points, and a place found again in another run",
         _features,
         register_features,
+    ),
+    "localize": Command(
+        "recon_localize",
+        "where new photos were taken, against a finished run",
+        _localize,
+        register_localize,
     ),
 }
 

@@ -21,7 +21,7 @@ from recon.scene import Reconstruction
 
 log = logging.getLogger(__name__)
 # Raise a stage's number when its code changes what it writes: old results are then not reused.
-VERSIONS = {"photos": 1, "matches": 1, "cameras": 1, "seeds": 2, "splats": 1, "mesh": 1, "held": 1}
+VERSIONS = {"photos": 1, "matches": 1, "cameras": 2, "seeds": 2, "splats": 1, "mesh": 1, "held": 1}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Run:
             raise UserError(f"quality must be one of {', '.join(QUALITIES)}, got {options.quality}")
         sample = not options.scene.images
         self.scene = workspace.absolute(workspace.with_sample(options.scene))
-        self.options = replace(options, scene=self.scene)
+        self.options = hold_known_poses(replace(options, scene=self.scene))
         workspace.check_truth(self.scene.cameras, self.scene.surface)
         self.source = Source(self.scene)
         self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
@@ -136,12 +136,14 @@ class Run:
         """Poses, tracks and undistorted photos."""
         from recon.colmap_io import read_colmap
 
+        poses = self.options.poses
         key = digest(
-            VERSIONS["cameras"], self.options.poses, self.stages[-1][1].key, self.options.seed
-        )
+            VERSIONS["cameras"], poses, given_digest(poses.cameras), self.stages[-1][1].key,
+            self.options.seed,
+        )  # fmt: skip
 
         def work(folder: Path) -> None:
-            self.options.poses.solve(photos.images, matches, folder)
+            poses.solve(photos.images, matches, folder)
 
         return read_colmap(self._stage("cameras", key, work).folder)
 
@@ -200,6 +202,26 @@ class Run:
     def folder(self, name: str) -> Path:
         """Folder of a finished stage."""
         return next(stage.folder for n, stage in self.stages if n == name)
+
+
+def given_digest(path: str) -> list[str]:
+    """What given cameras depend on: their file, or the files of their folder."""
+    if not path:
+        return []
+    source = Path(path)
+    files = sorted(f for f in source.rglob("*") if f.is_file()) if source.is_dir() else [source]
+    if not files or not files[0].is_file():
+        raise UserError(f"there are no cameras at {path}; correct poses.cameras")
+    names = (".txt", ".bin", ".json")
+    return [file_digest(f) for f in files if not source.is_dir() or f.suffix in names]
+
+
+def hold_known_poses(options: RunOptions) -> RunOptions:
+    """Known poses are not refined along with the splats either."""
+    if options.poses.use != "known" or options.optimiser.pose_px == 0:
+        return options
+    log.info("poses are known: the optimiser leaves them as they are (optimiser.pose_px=0)")
+    return replace(options, optimiser=replace(options.optimiser, pose_px=0.0))
 
 
 def run(options: RunOptions) -> Summary:

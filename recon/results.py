@@ -15,6 +15,7 @@ from corr.store import peak_memory_mb
 from recon import workspace
 from recon.held_out import draw, save_picture
 from recon.image_metrics import masked_ssim, psnr
+from recon.poses.output import UNCERTAINTY_FILE
 from recon.render.base import Renderer
 from recon.report import metrics as m
 from recon.report.metadata import collect_metadata
@@ -52,6 +53,7 @@ def finish(
         photos=count_photos(job, photos, reconstruction),
         stages=[m.StageCost(n, s.seconds, s.peak_mb, s.reused) for n, s in job.stages],
         training=training,
+        uncertainty=read_uncertainty(job.folder("cameras")),
         splats=count_splats(job, splats),
         mesh=count_mesh(job),
     )
@@ -122,6 +124,7 @@ def export(job: "Run", splats: SavedSplats) -> None:
     (partial / "sparse" / "0").mkdir(parents=True)
     model = read_colmap(splats.folder / "sparse")
     write_colmap(partial / "sparse" / "0", model, name_suffix=".png")  # as the pictures are called
+    shutil.copy(job.folder("cameras") / UNCERTAINTY_FILE, partial / "sparse" / "0")
     shutil.copytree(job.folder("cameras") / "images", partial / "images")
     if (job.folder("cameras") / "masks").is_dir():
         shutil.copytree(job.folder("cameras") / "masks", partial / "masks")
@@ -147,6 +150,16 @@ def count_photos(job: "Run", photos: PhotoSet, reconstruction: Reconstruction) -
     )
 
 
+def read_uncertainty(cameras: Path) -> m.Uncertainty:
+    """How sure the cameras are, from the camera stage."""
+    record = json.loads((cameras / UNCERTAINTY_FILE).read_text())
+    sigmas = [
+        m.CameraSigma(name, s["rotation_deg"], s["centre_percent"], s["unsure"])
+        for name, s in record["cameras"].items()
+    ]
+    return m.Uncertainty(record["reduced_chi_squared"], sigmas)
+
+
 def count_splats(job: "Run", splats: SavedSplats) -> m.SplatCounts:
     """Splats written, and how many there were at the start."""
     summary = json.loads((job.folder("seeds") / "seeds.json").read_text())
@@ -169,6 +182,12 @@ def closing_lines(metrics: m.Metrics) -> tuple[str, ...]:
     photos = metrics.photos
     lines = [f"{photos.placed} of {photos.used} photos placed"]
     lines += [f"  left out: {name}: {reason}" for name, reason in photos.left_out.items()]
+    for sigma in metrics.uncertainty.cameras if metrics.uncertainty else []:
+        if sigma.unsure:
+            lines.append(
+                f"  unsure: {sigma.name}: +- {sigma.rotation_deg:.2g} deg, "
+                f"+- {sigma.centre_percent:.2g} % of the cameras' extent"
+            )
     if metrics.splats and metrics.mesh and metrics.training:
         lines.append(
             f"{metrics.splats.count} splats (input photos {metrics.training.psnr:.1f} dB), "

@@ -60,6 +60,7 @@ def home(tmp_path_factory) -> Path:
             film.write(cv2.resize(photo, (320, 240), interpolation=cv2.INTER_AREA))
     film.release()
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
+    shutil.copy(SAMPLE / "photos" / "photo_03.jpg", home / "new.jpg")
     make_scans(home)
     write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3))
     return home
@@ -211,6 +212,7 @@ def config_of(package: str, key: str) -> str:
         ("corr", "shared"): "train_semantic",
         **{("recon", key): "features"
            for key in ("features", "on", "other", "photo", "pixel", "point")},
+        ("recon", "image"): "localize",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"

@@ -120,7 +120,8 @@ def _colmap(path: Path) -> dict[str, Given]:
                 f"{path}: {camera.model.name} cameras are not understood; undistort first (colmap "
                 f"image_undistorter) or use one of {', '.join(MODELS)}"
             )
-        blank = Lens(camera.model.name, camera.width, camera.height, 1.0, 0.0, 0.0)
+        w, h = float(camera.width), float(camera.height)
+        blank = Lens(camera.model.name, w, h, 1.0, 0.0, 0.0)
         pose = Rigid3.from_matrix(image.cam_from_world().matrix())
         found[image.name] = Given(blank.with_params(camera.params), pose)
     return found
@@ -155,12 +156,14 @@ def _opencv(path: Path) -> Lens:
     return _lens_of_K(K, size[0], size[1], flat[:4])
 
 
-def _lens_of_K(K: np.ndarray, width: float, height: float, distortion: Sequence[float]) -> Lens:
+def _lens_of_K(
+    K: np.ndarray, width: float | int, height: float | int, distortion: Sequence[float]
+) -> Lens:
     k1, k2, p1, p2 = [*distortion, 0.0, 0.0, 0.0, 0.0][:4]
     if not (K[0, 0] > 0 and K[1, 1] > 0):
         raise ValueError("focal lengths must be positive")
     lens = Lens(
-        "OPENCV", width, height, float(K[0, 0]), float(K[0, 2]), float(K[1, 2]),  k1, k2, p1, p2,
-        float(K[1, 1] / K[0, 0]),
+        "OPENCV", float(width), float(height), float(K[0, 0]), float(K[0, 2]), float(K[1, 2]),
+        k1, k2, p1, p2, float(K[1, 1] / K[0, 0]),
     )  # fmt: skip
     return lens if lens.distorted else lens.undistorted()

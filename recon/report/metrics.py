@@ -19,6 +19,9 @@ PROTOCOL = {
     "held_out": "the photo takes no part in poses, splats or the stopping rule; afterwards its "
     "camera is located by matches and refined on the picture, with the splats fixed",
     "psnr_corrected": "after one gain per colour channel, fitted on that photo",
+    "uncertainty": "one standard deviation along the worst axis, of a bundle adjustment with every "
+    "observation's own accuracy and free lenses; the world is fixed by all cameras together; "
+    "sigmas are widened by the root of the reduced chi squared where that is above 1",
     "cameras": "against the true cameras after one similarity alignment of the camera centres",
     "surface": "against the true surface, distances in per cent of its bounding box diagonal",
 }
@@ -112,6 +115,24 @@ class CameraErrors:
 
 
 @dataclass
+class CameraSigma:
+    """How sure a placed photo's camera is: one standard deviation along the worst axis."""
+
+    name: str
+    rotation_deg: float
+    centre_percent: float  # of the largest distance between two cameras
+    unsure: bool = False
+
+
+@dataclass
+class Uncertainty:
+    """Covariance of the cameras by the adjustment that solved them."""
+
+    reduced_chi_squared: float
+    cameras: list[CameraSigma] = field(default_factory=list)
+
+
+@dataclass
 class SurfaceErrors:
     """The mesh against the true surface, where that is known."""
 
@@ -151,6 +172,7 @@ class Metrics:
     training: Training | None = None
     held_out: HeldOut | None = None
     cameras: CameraErrors | None = None
+    uncertainty: Uncertainty | None = None
     surface: SurfaceErrors | None = None
     splats: SplatCounts | None = None
     mesh: MeshCounts | None = None

@@ -13,7 +13,7 @@ from corr.page.pictures import jpeg_uri, load_rgb
 from corr.page.text import environment, json_markup
 from corr.store import write_atomic
 from recon.report import pictures, plots, viewer
-from recon.report.metrics import PROTOCOL, PhotoScore
+from recon.report.metrics import PROTOCOL, CameraSigma, PhotoScore
 from recon.report.run_files import Photo, RunFiles, load_run
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class PhotoRow:
     photo: Photo
     thumb: str
     score: PhotoScore | None
+    sigma: CameraSigma | None
     card: pictures.Triple | None
 
 
@@ -106,6 +107,8 @@ def _scripts() -> list[Markup]:
 def _rows(files: RunFiles) -> list[PhotoRow]:
     parts = (files.metrics.training, files.metrics.held_out)
     scores = {s.name: s for part in parts if part is not None for s in part.per_photo}
+    known = files.metrics.uncertainty
+    sigmas = {s.name: s for s in known.cameras} if known else {}
     side = pictures.side_for(len(files.photos))
     rows = []
     for number, photo in enumerate(files.photos, start=1):
@@ -117,7 +120,8 @@ def _rows(files: RunFiles) -> list[PhotoRow]:
                 card = pictures.triple(photo.name, photo.undistorted, photo.render, side)
         except OSError as error:
             files.problems.append(f"pictures of {photo.name}: could not be read ({error})")
-        rows.append(PhotoRow(number, photo, thumb, scores.get(photo.name), card))
+        score, sigma = scores.get(photo.name), sigmas.get(photo.name)
+        rows.append(PhotoRow(number, photo, thumb, score, sigma, card))
     return rows
 
 

@@ -32,22 +32,27 @@ class CameraCorrections(nn.Module):
 
     def cam_from_world(self, index: int) -> Tensor:
         """The corrected 4 x 4 pose, float32, differentiable."""
+        return self._matrix(index).float()
+
+    def _matrix(self, index: int) -> Tensor:
         twist = self.twist_px[index].double()
         rotation = rotation_matrix(twist[:3] * self.angle_per_px[index])
         matrix = self.base[index].clone()
         top = rotation @ matrix[:3]
         shift = twist[3:] * self.shift_per_px[index]
         top = torch.cat([top[:, :3], top[:, 3:] + shift[:, None]], dim=1)
-        return torch.cat([top, matrix[3:]], dim=0).float()
+        return torch.cat([top, matrix[3:]], dim=0)
 
     def gains(self, index: int) -> Tensor:
         """Colour gains of that photo; their geometric mean over the photos is 1."""
         return (self.log_gains[index] - self.log_gains.mean(0)).exp()
 
     def view(self, index: int, view: View) -> View:
-        """The view with its corrected pose."""
+        """The view with its corrected pose; the very same view when nothing was corrected."""
+        if not self.twist_px[index].any():
+            return view
         with torch.no_grad():
-            matrix = self.cam_from_world(index).double().cpu().numpy()
+            matrix = self._matrix(index).cpu().numpy()
         u, _, vt = torch.linalg.svd(torch.from_numpy(matrix[:3, :3]))
         matrix[:3, :3] = (u @ vt).numpy()
         return View(view.name, view.camera, Rigid3.from_matrix(matrix))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.weights
 STAGES = ["0_photos", "1_matches", "2_cameras", "3_seeds", "4_splats", "5_mesh"]
 FILES = [
     "config.yaml", "run.log", "metrics.json", "report.html", "export/splats.ply",
+    "export/sparse/0/uncertainty.json",
     "export/sparse/0/cameras.txt", "export/sparse/0/images.txt", "export/sparse/0/points3D.txt",
     "export/transforms.json", "export/mesh.ply", "export/mesh.glb", "export/points.ply",
     "3_seeds/seeds.ply", "held_out/photo_05_render.png", "renders/photo_01.png",
@@ -187,3 +189,31 @@ def test_changed_option_reruns_only_what_depends_on_it(tiny_run, tmp_path):
     assert [reused[s[2:]] for s in STAGES] == [True] * 5 + [False]
     facts = json.loads((tmp_path / "run" / "5_mesh" / "mesh.json").read_text())
     assert facts["triangles"] <= 5000
+
+
+def test_run_says_how_sure_every_camera_is(tiny_run):
+    known = Metrics.read(tiny_run / "run").uncertainty
+    assert sorted(s.name for s in known.cameras) == [f"photo_0{i}.jpg" for i in (1, 3, 7, 9)] + [
+        "photo_11.jpg"
+    ]
+    assert all(0 < s.rotation_deg < 2 and not s.unsure for s in known.cameras)
+    assert 0.05 < known.reduced_chi_squared < 20
+    assert "Sure within" in (tiny_run / "run" / "report.html").read_text()
+
+
+def test_known_poses_stay_to_the_end(tiny_run, tmp_path):
+    cameras = SAMPLE / "truth" / "transforms.json"
+    shutil.copytree(tiny_run / "run", tmp_path / "run")  # photos and matches are reused
+    done = command(
+        "recon", "run", "scene.use=every:2", "scene.hold_out=photo_05.jpg", "out=run", *TINY,
+        "poses=known", f"poses.cameras={cameras}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = Metrics.read(tmp_path / "run")
+    assert metrics.cameras.median_rotation_deg < 1e-5
+    found = {v.name: v for v in read_transforms(tmp_path / "run" / "export" / "transforms.json")}
+    for name, view in {v.name: v for v in read_transforms(cameras)}.items():
+        if f"{name}.png" in found:
+            np.testing.assert_allclose(
+                found[f"{name}.png"].cam_from_world.matrix, view.cam_from_world.matrix, atol=1e-12
+            )
