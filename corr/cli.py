@@ -1,18 +1,23 @@
 """From argv to typed options: a small dispatcher in front of `hydra.main`."""
 
 import itertools
+import logging
 import os
 import re
 import select
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corr.errors import UserError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+REQUIRED = "(required)"  # stands for a value that was not given
 CLOSED_PIPE = 128 + 13  # as if SIGPIPE had ended us, which is how other tools end
 
 
@@ -86,7 +91,9 @@ def _run_hydra(job: str, command: Command) -> None:
     def task(config: DictConfig) -> None:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
-            raise SystemExit(_say(job, "missing " + " ".join(f"{key}=…" for key in missing)))
+            wrong = _wrong_value(config, missing)
+            told = wrong or "missing " + " ".join(f"{key}=…" for key in missing)
+            raise SystemExit(_say(job, told))
         try:
             options = OmegaConf.to_object(config)
         except ValueError as error:
@@ -95,6 +102,8 @@ def _run_hydra(job: str, command: Command) -> None:
             if isinstance(error.__cause__, ValueError):
                 raise SystemExit(_say(job, str(error.__cause__))) from None
             raise
+        # Interrupted while it is imported, torch would print the counters of its caches at the end.
+        logging.getLogger("torch").setLevel(logging.WARNING)
         try:
             with _quiet_when_nobody_reads():  # Hydra would show the traceback
                 command.main(options)
@@ -105,6 +114,25 @@ def _run_hydra(job: str, command: Command) -> None:
 
     decorate = hydra.main(version_base="1.3", config_path=str(conf), config_name=command.config)
     decorate(task)()
+
+
+def _wrong_value(config: "DictConfig", missing: Sequence[str]) -> str:
+    """What is wrong with the options that are given, where others are missing; empty: nothing."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    filled = config.copy()
+    try:
+        for key in missing:
+            OmegaConf.update(filled, key, REQUIRED)
+        OmegaConf.to_object(filled)
+    except OmegaConfBaseException as error:  # a missing number cannot be filled in
+        found = str(error.__cause__) if isinstance(error.__cause__, ValueError) else ""
+    except ValueError as error:
+        found = str(error)
+    else:
+        found = ""
+    return "" if REQUIRED in found else found
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from corr.matching import load_matches, match_photos
 from corr.options import choice_name
 from corr.options_match import PAIR_MATCHERS, MatchOptions
 from corr.pairs import all_pairs, choose_pairs
-from corr.photo_files import list_photos
+from corr.photo_files import list_photos, unique_names
 from corr.photo_input import PhotoSet, load_photos, prepare_files
 from corr.photos import Image
 from corr.store import digest, file_digest, reuse_or_run, write_atomic
@@ -67,7 +67,7 @@ def chosen_files(photos: list[str]) -> list[Path]:
     """The photo files: those of one folder, or those that are named.
 
     Raises:
-        UserError: There are fewer than two, one is missing, or two share a name.
+        UserError: There are fewer than two, one is missing, or one was given twice.
     """
     given = [Path(p).expanduser() for p in photos]
     if len(given) == 1 and given[0].is_dir():
@@ -82,9 +82,6 @@ def chosen_files(photos: list[str]) -> list[Path]:
     places = Counter(f.resolve() for f in files)
     if twice := [place for place, count in places.items() if count > 1]:
         raise UserError(f"{twice[0]} was given twice; give two different photos")
-    name, count = Counter(f.name for f in files).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"{count} photos are called {name}; rename them, results go by name")
     return files
 
 
@@ -109,7 +106,11 @@ def _photos(options: MatchOptions, paths: list[Path], out: Path) -> PhotoSet:
     )  # fmt: skip
 
     def work(folder: Path) -> None:
-        prepare_files(paths, folder, source=paths[0].parent, max_side=options.max_side, masks=masks)
+        options.matcher.check()  # before minutes go into photos that nothing can match
+        prepare_files(
+            paths, folder, source=paths[0].parent, max_side=options.max_side, masks=masks,
+            names=unique_names(paths),
+        )  # fmt: skip
 
     return load_photos(reuse_or_run(out / "photos", key, work).folder)
 

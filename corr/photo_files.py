@@ -4,7 +4,7 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,33 @@ class Decoded:
     rgb: UInt8[np.ndarray, "h w 3"]
     opaque: Bool[np.ndarray, "h w"] | None  # from alpha; None when there is none or all is opaque
     focal_prior_px: float | None
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each of several different files: the file's own where no other one has it.
+
+    Namesakes have their folders' names in front, as many as it takes: `left_0001.jpg` and
+    `right_0001.jpg`. Where that meets another name, or folders are called alike, numbers follow.
+    """
+    places = [p.resolve() for p in paths]
+    names = [p.name for p in places]
+    deepest = max((len(p.parts) for p in places), default=0)
+    for depth in range(2, deepest + 1):
+        counts = Counter(names)
+        if max(counts.values()) == 1:
+            break
+        names = [
+            name if counts[name] == 1 else "_".join(p.parts[max(1, len(p.parts) - depth) :])
+            for name, p in zip(names, places, strict=True)
+        ]
+    taken: set[str] = set()
+    for k, name in enumerate(names):
+        stem, suffix, number = Path(name).stem, Path(name).suffix, 2
+        while names[k] in taken:
+            names[k] = f"{stem}_{number}{suffix}"
+            number += 1
+        taken.add(names[k])
+    return names
 
 
 def list_photos(source: Path) -> list[Path]:

@@ -99,23 +99,26 @@ def prepare_files(
     max_side: int,
     masks: Path | None = None,
     at_least: int = 2,
+    names: Sequence[str] | None = None,
 ) -> PhotoSet:
-    """`prepare_photos` for files that are given one by one; their names must differ.
+    """`prepare_photos` for files that are given one by one.
 
-    `source` is what messages call the place that they come from.
+    `source` is what messages call the place that they come from; `names` are the photos' names
+    (and those of their masks), all different; None: the files' own.
     """
     if max_side < 32:
         raise ValueError(f"max_side must be at least 32, got {max_side}")
     paths = list(paths)
-    mask_of = _find_masks(masks, paths) if masks is not None else {}
+    names = [p.name for p in paths] if names is None else list(names)
+    mask_of = _find_masks(masks, names) if masks is not None else {}
     for part in ("work", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
 
-    def prepare(path: Path) -> _Prepared | str:
-        return _prepare(path, folder, max_side, mask_of.get(path.name))
+    def prepare(path: Path, name: str) -> _Prepared | str:
+        return _prepare(path, name, folder, max_side, mask_of.get(name))
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        prepared = dict(zip([p.name for p in paths], pool.map(prepare, paths), strict=True))
+        prepared = dict(zip(names, pool.map(prepare, paths, names), strict=True))
     photos = _select(prepared)
     _log(photos, masks, source)
     _require(at_least, photos, source)
@@ -163,23 +166,25 @@ def _choose(paths: list[Path], names: Sequence[str], source: Path) -> list[Path]
     return [p for p in paths if p.name in wanted or p.stem in wanted]
 
 
-def _find_masks(masks: Path, paths: list[Path]) -> dict[str, Path]:
+def _find_masks(masks: Path, names: list[str]) -> dict[str, Path]:
     """Mask file of each photo that has one: the same stem, or COLMAP's `name.jpg.png`."""
     if not masks.is_dir():
         raise UserError(f"masks folder {masks} does not exist")
     files = sorted(p for p in masks.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
     by_stem = {p.stem: p for p in files}
-    found = {p.name: by_stem.get(p.name) or by_stem.get(p.stem) for p in paths}
+    found = {name: by_stem.get(name) or by_stem.get(Path(name).stem) for name in names}
     result = {name: mask for name, mask in found.items() if mask is not None}
     if not result:
         raise UserError(
-            f"no mask in {masks} fits a photo; the mask of {paths[0].name} must be named "
-            f"{paths[0].stem}.png or {paths[0].name}.png"
+            f"no mask in {masks} fits a photo; the mask of {names[0]} must be named "
+            f"{Path(names[0]).stem}.png or {names[0]}.png"
         )
     return result
 
 
-def _prepare(path: Path, folder: Path, max_side: int, mask: Path | None) -> _Prepared | str:
+def _prepare(
+    path: Path, name: str, folder: Path, max_side: int, mask: Path | None
+) -> _Prepared | str:
     try:
         photo = decode(path)
     except UnreadablePhotoError as error:
@@ -187,7 +192,7 @@ def _prepare(path: Path, folder: Path, max_side: int, mask: Path | None) -> _Pre
     height, width = photo.rgb.shape[:2]
     scale = min(1.0, max_side / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    work_path = folder / "work" / f"{path.name}.png"
+    work_path = folder / "work" / f"{name}.png"
     # Pillow maps the whole extent of the input to the whole extent of the output and widens
     # its filter when it shrinks: pixel centres stay at +0.5 and nothing aliases.
     work = PilImage.fromarray(photo.rgb).resize(size, PilImage.Resampling.LANCZOS)
@@ -195,9 +200,9 @@ def _prepare(path: Path, folder: Path, max_side: int, mask: Path | None) -> _Pre
     usable = _usable(photo, mask, path, size)
     mask_path = None
     if usable is not None:
-        mask_path = folder / "masks" / f"{path.name}.png"
+        mask_path = folder / "masks" / f"{name}.png"
         PilImage.fromarray(usable.astype(np.uint8) * 255).save(mask_path)
-    image = Image(path.name, path, width, height, photo.focal_prior_px, work_path, *size, mask_path)
+    image = Image(name, path, width, height, photo.focal_prior_px, work_path, *size, mask_path)
     return _Prepared(image, _look(work), _no_use(*_thumbnail(work, usable)))
 
 

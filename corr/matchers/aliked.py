@@ -39,6 +39,11 @@ class AlikedLightGlue(LightGlueMatcher):
         if not -1 <= self.min_cossim < 1:
             raise ValueError(f"matcher.min_cossim must lie in [-1, 1), got {self.min_cossim}")
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """ALIKED's, and LightGlue's unless the points are matched as nearest neighbours."""
+        head = [] if self.model == "t16" else super().needed_weights()
+        return [(f"aliked-{self.model}", self.weights), *head]
+
     @cached_property
     def _network(self) -> Any:
         import torch

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from corr.matches import Matches
 from corr.photos import Image
+from corr.weights import find_weights
 
 
 @dataclass
@@ -14,6 +15,19 @@ class Matcher(ABC):
     """Matches many pairs of one photo set; whatever depends on one photo is computed once."""
 
     RIGID: ClassVar[bool] = True  # whether matches are meant to be the same points of one scene
+
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """Names in the manifest of what the networks are filled with, and the paths given."""
+        return []
+
+    def check(self) -> None:
+        """Look for what is needed, so that its absence is told before anything slow is done.
+
+        Raises:
+            UserError: Weights or a package are missing.
+        """
+        for name, path in self.needed_weights():
+            find_weights(name, path)
 
     @abstractmethod
     def match_pairs(

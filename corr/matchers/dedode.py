@@ -34,6 +34,12 @@ class DeDoDe(PointMatcher):
         if not 0 <= self.min_score < 1:
             raise ValueError(f"matcher.min_score must lie in [0, 1), got {self.min_score}")
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """Those of the points and of their descriptors."""
+        return [
+            ("dedode_detector", self.detector_weights), ("dedode_descriptor", self.weights)
+        ]  # fmt: skip
+
     @cached_property
     def _network(self) -> Any:
         import torch

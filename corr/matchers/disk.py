@@ -25,6 +25,10 @@ class DiskLightGlue(LightGlueMatcher):
 
     weights: str = ""  # path of depth-save.pth; empty: installed package or hub cache
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """DISK's and LightGlue's."""
+        return [("disk", self.weights), *super().needed_weights()]
+
     @cached_property
     def _network(self) -> Any:
         import torch

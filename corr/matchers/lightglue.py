@@ -42,6 +42,10 @@ class LightGlueMatcher(PointMatcher):
         if not 0 <= self.min_score < 1:
             raise ValueError(f"matcher.min_score must lie in [0, 1), got {self.min_score}")
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """LightGlue's; those of the key points come in front."""
+        return [*super().needed_weights(), (self.HEAD, self.head_weights)]
+
     @cached_property
     def _head(self) -> Any:
         head = load_head(self.HEAD, self.head_weights)

@@ -55,6 +55,10 @@ class Loftr(NetworkMatcher):
         if not 0 <= self.min_score < 1:
             raise ValueError(f"matcher.min_score must lie in [0, 1), got {self.min_score}")
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """LoFTR's own."""
+        return [(f"loftr_{self.model}", self.weights)]
+
     @cached_property
     def _network(self) -> Any:
         file = find_weights(f"loftr_{self.model}", self.weights)

@@ -50,6 +50,15 @@ class Roma(NetworkMatcher):
             if value < multiple or value % multiple:
                 raise ValueError(f"matcher.{name}_px must be a multiple of {multiple}, got {value}")
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """RoMa's and its encoder's."""
+        return [("roma_outdoor", self.weights), ("dinov2_vitl14", self.encoder_weights)]
+
+    def check(self) -> None:
+        """The package as well."""
+        _package()
+        super().check()
+
     @cached_property
     def _network(self) -> Any:
         import torch

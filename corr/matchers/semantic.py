@@ -51,6 +51,11 @@ class SemanticMatcher(PhotoMatcher):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"matcher.device must be auto, cpu or cuda, got {self.device}")
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """Those of the features; DINO's are the user's own file, read with the first photo."""
+        name = {"lite": "efficientnet_lite0", "xfeat": "xfeat"}.get(self.features)
+        return [(name, self.weights)] if name else []
+
     @cached_property
     def _extractor(self) -> "Extractor":
         from corr.options import extractors

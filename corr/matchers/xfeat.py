@@ -69,6 +69,10 @@ class XFeatStar(NetworkMatcher):
                 f"matcher.min_confidence must lie in [0, 1), got {self.min_confidence}"
             )
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """XFeat's."""
+        return [("xfeat", self.weights)]
+
     @cached_property
     def _network(self) -> Any:
         return load_xfeat(self.weights).to(self._device)

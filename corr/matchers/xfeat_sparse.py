@@ -34,6 +34,10 @@ class XFeatDetector(PointMatcher):
         if not 0 <= self.min_response < 1:
             raise ValueError(f"matcher.min_response must lie in [0, 1), got {self.min_response}")
 
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """XFeat's, and those of the head if there is one."""
+        return [("xfeat", self.weights), *super().needed_weights()]
+
     @cached_property
     def _network(self) -> Any:
         return load_xfeat(self.weights).to(self._device)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import cv2
 import numpy as np
@@ -25,6 +25,8 @@ from corr.geometry.epipolar import pose_error_deg
 from corr.geometry.robust import relative_pose
 from corr.matchers.aliked import AlikedLightGlue
 from corr.matchers.disk import DiskLightGlue
+from corr.matchers.efficient_loftr import CONVENTIONS
+from corr.matchers.efficient_loftr.matcher import EfficientLoftrMatcher
 from corr.matchers.xfeat import XFeatStar
 from corr.matches import Matches
 from corr.photos import Image
@@ -203,6 +205,39 @@ def test_features_once_per_photo_are_twice_as_fast(tmp_path, texture):
         assert np.array_equal(together[pair].score, alone[pair].score)
     assert naive >= 2 * amortised
     assert amortised <= 0.35
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_efficient_loftr_takes_no_more_time_than_transformers(tmp_path, convention):
+    """CPU seconds of a whole pair of 640 x 480, two cuts of a picture; random weights."""
+    from safetensors.torch import save_file
+
+    from tests.corr.eloftr_worlds import picture, transformers_model
+
+    file = tmp_path / "model.safetensors"
+    save_file(transformers_model().state_dict(), file)
+    rgb, images = picture(480, 648), []
+    for k in range(2):
+        path = tmp_path / f"{k}.png"
+        PilImage.fromarray(rgb[:, 8 * k : 8 * k + 640]).save(path)
+        images.append(Image(path.name, path, 640, 480, None, path, 640, 480))
+    options = {"weights": str(file), "min_score": 0.0}
+    ours = EfficientLoftrMatcher(**options, convention=convention)
+    theirs = EfficientLoftrMatcher(**options, implementation="transformers")
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    found = {}
+    for run in range(3):  # the first ones load the networks
+        for name, matcher in (("ours", ours), ("theirs", theirs)):
+            start = process_time()
+            found[name] = next(iter(matcher.match_pairs(images, [(0, 1)])))[1]
+            if run:
+                seconds[name].append(process_time() - start)
+    table = ", ".join(f"{name} {min(s):.2f} … {max(s):.2f} s" for name, s in seconds.items())
+    print(f"\nEfficientLoFTR at 640 x 480, {convention}: {table}; {len(found['ours'])} matches")
+    assert len(found["ours"]) >= 200
+    if convention == "transformers":
+        assert np.array_equal(found["ours"].id_a, found["theirs"].id_a)
+    assert np.median(seconds["ours"]) <= np.median(seconds["theirs"])
 
 
 def measured(code: str, folder: Path) -> dict:

@@ -10,6 +10,7 @@ import pytest
 
 from corr.cli import Command, dispatch, shared_dir
 from corr.overrides import check
+from tests.conftest import command
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = """
@@ -27,6 +28,15 @@ def main(options):
         raise RuntimeError("our own fault")
     if kind == "stop":
         raise KeyboardInterrupt
+    if kind == "stop_torch":
+        import sys
+        class Stop:
+            def find_spec(self, name, path=None, target=None):
+                loaded = sys.modules.get("torch._subclasses.fake_tensor")
+                if hasattr(loaded, "dump_cache_stats") and name.startswith("torch."):
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Stop())
+        import torch
     if kind == "worker":
         raise BrokenPipeError("a worker is gone")
     print("seed", options.seed, "images", options.scene.images,
@@ -194,6 +204,19 @@ def test_user_error_is_one_line_without_traceback(demo):
 
 def test_interruption_says_how_to_go_on(demo):
     assert "the same command continues" in one_line(demo("run", kind="stop"), code=130)
+
+
+def test_interruption_while_torch_is_imported_says_no_more(demo):
+    done = demo("run", kind="stop_torch")
+    assert "the same command continues" in one_line(done, code=130)
+    assert done.stdout == ""
+
+
+def test_a_wrong_value_is_told_before_what_is_missing(tmp_path):
+    wrong = command("corr", "eval", "benchmark=nonsense", cwd=tmp_path)
+    assert one_line(wrong).startswith("corr eval: benchmark must be one of spair71k, ")
+    missing = command("corr", "eval", "benchmark=posed", cwd=tmp_path)
+    assert one_line(missing) == "corr eval: missing data=…"
 
 
 def test_our_own_fault_shows_where(demo):

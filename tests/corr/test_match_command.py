@@ -13,9 +13,13 @@ from corr.errors import UserError
 from corr.match_command import match
 from corr.match_files import write_colmap_text
 from corr.match_pictures import GREEN, RED, matches_picture
+from corr.matchers.dedode import DeDoDe
+from corr.matchers.disk import DiskLightGlue
+from corr.matchers.loftr import Loftr
 from corr.matchers.sift import Sift
 from corr.matches import Matches
 from corr.options_match import MatchOptions
+from corr.photo_files import unique_names
 from tests.conftest import command
 from tests.corr.test_matchers import apply, homography, warp
 
@@ -85,17 +89,59 @@ def test_masked_places_are_left_out(folder, tmp_path):
     assert (found.uv_a[:, 0] >= 200).all()
 
 
-def test_what_cannot_be_matched_is_one_line(folder, tmp_path):
+def test_photos_of_one_name_are_told_apart_by_their_folders(folder, tmp_path):
+    """In results, files and masks."""
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "a.png"
-    twin.write_bytes((folder / "b.png").read_bytes())
+    (folder / "b.png").rename(twin)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    mask = np.full((313, 471), 255, np.uint8)
+    mask[:, :200] = 0
+    PilImage.fromarray(mask).save(masks / "other_a.png")
+    out = tmp_path / "out"
+    text, record = run([folder / "a.png", twin], out, masks=str(masks))
+    assert record["photos"] == ["photos_a.png", "other_a.png"]
+    assert "photos_a.png other_a.png: " in text
+    assert {f.name for f in (out / "colmap").iterdir()} == {
+        "photos_a.png.txt", "other_a.png.txt", "matches.txt"
+    }  # fmt: skip
+    found = Matches.load(out / record["pairs"][0]["file"])
+    assert len(found) > 50
+    assert np.median(np.linalg.norm(apply(homography(), found.uv_a) - found.uv_b, axis=1)) < 0.5
+    assert (found.uv_b[:, 0] >= 200).all()
+
+
+def test_names_are_unique_and_no_longer_than_needed(tmp_path):
+    def names(*paths):
+        return unique_names([tmp_path / p for p in paths])
+
+    assert names("x/a.jpg", "y/b.jpg") == ["a.jpg", "b.jpg"]
+    assert names("x/a.jpg", "y/a.jpg", "y/b.jpg") == ["x_a.jpg", "y_a.jpg", "b.jpg"]
+    assert names("p/x/a.jpg", "q/x/a.jpg") == ["p_x_a.jpg", "q_x_a.jpg"]
+    assert len(set(names("x/a.jpg", "y/a.jpg", "y/x_a.jpg"))) == 3
+    assert len(set(names("x_y/a.jpg", "x/y_a.jpg", "z/a.jpg", "z/y_a.jpg"))) == 4
+
+
+def test_missing_weights_are_told_before_photos_are_prepared(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        "corr.match_command.prepare_files", lambda *_, **__: pytest.fail("photos were prepared")
+    )
+    photos = [str(folder / "a.png"), str(folder / "b.png")]
+    for matcher in (Loftr(), DeDoDe(), DiskLightGlue(weights="no.pth")):
+        options = MatchOptions(photos, matcher, out=str(tmp_path / "out"))
+        with pytest.raises(UserError, match=r"weights (were not found|file no\.pth does not)"):
+            match(options)
+
+
+def test_what_cannot_be_matched_is_one_line(folder, tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     for photos, message in (
         ([folder / "a.png"], "two photos or a folder are needed, got .*a.png"),
         ([folder / "a.png", folder / "z.png"], "z.png does not exist"),
         ([folder / "a.png", folder], "photos is a folder; give it alone"),
         ([folder / "a.png", folder / "a.png"], "a.png was given twice; give two different"),
-        ([folder / "a.png", twin], "2 photos are called a.png; rename them"),
         ([folder / "a.png", tmp_path / "notes.txt"], "notes.txt is neither a photo"),
         ([], "two photos or a folder are needed, got nothing"),
     ):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from corr.errors import UserError
 from corr.matchers.base import Matcher
 from corr.matches import Matches
 from corr.photos import Image
@@ -73,6 +74,19 @@ class DenseMatcher(Matcher):
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """XFeat's; our own ship with the project."""
+        return [("xfeat", self.xfeat)]
+
+    def check(self) -> None:
+        """A file of our own that was named as well."""
+        super().check()
+        if self.weights and not Path(self.weights).expanduser().is_file():
+            raise UserError(
+                f"weights file {self.weights} does not exist; train it by: python -m corr train "
+                "matcher=dense"
+            )
 
     @cached_property
     def _network(self) -> Any:

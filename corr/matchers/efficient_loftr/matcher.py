@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from corr.matchers.efficient_loftr import CONVENTIONS
 from corr.matchers.photo_matcher import NetworkMatcher
 from corr.matchers.picture import Picture, network_input
 from corr.matches import Matches
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "efficient_loftr_outdoor"
 IMPLEMENTATIONS = ("own", "transformers")
-CONVENTIONS = ("official", "transformers")
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,18 @@ class EfficientLoftrMatcher(NetworkMatcher):
                 raise ValueError(f"matcher.{name} must be one of {', '.join(known)}, got {value}")
         if not 0 <= self.min_score < 1:
             raise ValueError(f"matcher.min_score must lie in [0, 1), got {self.min_score}")
+
+    def needed_weights(self) -> list[tuple[str, str]]:
+        """Those of either layout."""
+        return [(WEIGHTS, self.weights)]
+
+    def check(self) -> None:
+        """The package of the other implementation as well."""
+        super().check()
+        if self.implementation == "transformers":
+            from corr.matchers.efficient_loftr.via_transformers import classes
+
+            classes()
 
     @cached_property
     def _network(self) -> Any:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corr.errors import UserError
+from corr.matchers.efficient_loftr import CONVENTIONS
 from corr.matchers.efficient_loftr.attention import Transformer
 from corr.matchers.efficient_loftr.backbone import MULTIPLE, Backbone, Pyramid
 from corr.matchers.efficient_loftr.coarse import CELL, Cells, match_cells
@@ -14,7 +15,6 @@ from corr.matchers.efficient_loftr.fine import FineMap, Fusion, refine
 from corr.matchers.efficient_loftr.slots import Slots, refine_slots
 from corr.matchers.nearest import SoftMatches
 
-CONVENTIONS = ("official", "transformers")
 TRAINED_PX = 832  # longer side of the photos in training
 
 

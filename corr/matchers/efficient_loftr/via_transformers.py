@@ -17,11 +17,11 @@ from corr.matchers.efficient_loftr.weights import read_weights
 from corr.matchers.nearest import SoftMatches
 
 
-def build_transformers(threshold: float, file: Path) -> Any:
-    """Transformers' model with the weights of either layout.
+def classes() -> tuple[Any, Any]:
+    """Transformers' configuration and model.
 
     Raises:
-        UserError: The package or something in the file is missing.
+        UserError: The package is missing.
     """
     try:
         from transformers import EfficientLoFTRConfig, EfficientLoFTRForKeypointMatching
@@ -30,8 +30,17 @@ def build_transformers(threshold: float, file: Path) -> Any:
             f"matcher.implementation=transformers needs the package transformers ({error}); "
             "pip install 'transformers>=5,<6', or matcher.implementation=own"
         ) from None
-    config = EfficientLoFTRConfig(coarse_matching_threshold=threshold)
-    model: Any = EfficientLoFTRForKeypointMatching(config)
+    return EfficientLoFTRConfig, EfficientLoFTRForKeypointMatching
+
+
+def build_transformers(threshold: float, file: Path) -> Any:
+    """Transformers' model with the weights of either layout.
+
+    Raises:
+        UserError: The package or something in the file is missing.
+    """
+    config, model_class = classes()
+    model = model_class(config(coarse_matching_threshold=threshold))
     fill(model, read_weights(file), file)
     return model.eval().requires_grad_(False)
 
