@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     import torch
 
 ROW_BLOCK = 256  # rows of the similarity matrix held at a time: few enough for the cache
+STRIP = 64  # columns whose largest value is looked for first
 
 
 def mutual_nearest(
@@ -24,9 +25,15 @@ def mutual_nearest(
     best_b = torch.empty(len(a), dtype=torch.long, device=a.device)
     similarity = torch.empty(len(a), device=a.device, dtype=a.dtype)
     top = torch.full((len(b),), -2.0, device=a.device, dtype=a.dtype)
+    columns = b
+    if len(b) % STRIP:  # with the last one again: a tie is the same point
+        columns = torch.cat([b, b[-1:].expand(-len(b) % STRIP, -1)])
     for start in range(0, len(a), ROW_BLOCK):
-        block = a[start : start + ROW_BLOCK] @ b.T
-        similarity[start : start + ROW_BLOCK], best_b[start : start + ROW_BLOCK] = block.max(1)
+        rows = slice(start, start + ROW_BLOCK)
+        block = a[rows] @ columns.T
+        similarity[rows], best = _largest(block)
+        best_b[rows] = best.clamp(max=len(b) - 1)
+        block = block[:, : len(b)]
         # Without the rows' numbers: where a row's best is its column's best, it is that row.
         top = torch.maximum(top, block.amax(0))
     i = ((similarity == top[best_b]) & (similarity >= min_cossim)).nonzero()[:, 0]
@@ -34,6 +41,35 @@ def mutual_nearest(
     first = first.scatter_reduce(0, best_b[i], i, "amin")  # of rows that are equal
     i = i[first[best_b[i]] == i]
     return i, best_b[i], similarity[i]
+
+
+def _largest(block: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """`block.max(1)` in less time: its search for places is slow, that for values is not."""
+    strips = block.unflatten(1, (-1, STRIP))
+    value, strip = strips.amax(2).max(1)
+    within = strips.take_along_dim(strip[:, None, None], 1)[:, 0].argmax(1)
+    return value, strip * STRIP + within
+
+
+def distinct(own: "torch.Tensor", others: "torch.Tensor", *, max_ratio: float) -> "torch.Tensor":
+    """Whether the nearest of the others is clearly nearer than the second nearest.
+
+    Args:
+        own: N d, of unit length.
+        others: M d, of unit length; fewer than two leave no doubt.
+        max_ratio: Most that the nearest distance may be of the second one.
+
+    Source: Lowe, Distinctive image features from scale-invariant keypoints, IJCV 2004, section 7.1.
+    """
+    import torch
+
+    if len(others) < 2:
+        return torch.ones(len(own), dtype=torch.bool, device=own.device)
+    found = []
+    for block in own.split(ROW_BLOCK):
+        nearest, second = (2 - 2 * (block @ others.T).topk(2, 1).values).clamp(min=0).sqrt().T
+        found.append(nearest <= max_ratio * second)
+    return torch.cat(found) if found else torch.ones(0, dtype=torch.bool, device=own.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 CELL = 8  # network pixels per cell of the feature map
+REFINE_BLOCK = 2048  # matches refined at a time: few enough for the cache
+SHARPNESS = 3.0  # of the softmax over offsets
 SCALES = ((0.6, 0.2), (1.3, 0.8))  # image scale, its share of top_k
 # The refinement head answers with a soft-argmax over an 8 x 8 grid of offsets. Measured on warps
 # of seven photos (tests/corr/test_matchers.py holds it to this), the true offset between the
@@ -145,9 +147,10 @@ class XFeatStar(NetworkMatcher):
         with torch.inference_mode():
             near_a, near_b, _ = mutual_nearest(a.unit, b.unit, self.min_cossim)
             own, partner = a.descriptor[near_a], b.descriptor[near_b]
-            offset_a, sure_a = self._refine(own, partner)
-            offset_b, sure_b = self._refine(partner, own)
-            sure = (sure_a * sure_b).sqrt().cpu().numpy()
+            both = torch.cat([torch.cat([own, partner], 1), torch.cat([partner, own], 1)])
+            offsets, certainty = self._refine(both)
+            (offset_a, offset_b), n = np.split(offsets, 2), len(near_a)
+            sure = (certainty[:n] * certainty[n:]).sqrt().cpu().numpy()
         keep = sure > self.min_confidence
         i, j = near_a.cpu().numpy()[keep], near_b.cpu().numpy()[keep]
         return Matches(
@@ -160,20 +163,50 @@ class XFeatStar(NetworkMatcher):
             anchor_b=b.uv[j],
         )
 
-    def _refine(
-        self, own: "torch.Tensor", partner: "torch.Tensor"
-    ) -> tuple[Float[np.ndarray, "n 2"], "torch.Tensor"]:
+    @cached_property
+    def _layers(self) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
+        """The refinement head as weights and biases, ReLUs between them."""
+        return folded_layers(self._network.net.fine_matcher)
+
+    def _refine(self, pairs: "torch.Tensor") -> tuple[Float[np.ndarray, "n 2"], "torch.Tensor"]:
         """Where the partner's cell centre lies, from the own cell centre, and how sure that is.
+
+        Args:
+            pairs: N 128, descriptors of the own cell and of the partner.
 
         Returns:
             Offsets, network pixels of the own photo, n 2; probability of the likeliest, n.
         """
         import torch
+        import torch.nn.functional as F
 
-        logits = self._network.net.fine_matcher(torch.cat([own, partner], -1))
-        sure = torch.softmax(3.0 * logits, -1).amax(-1)
-        offset = self._network._subpix_softmax2d(logits.view(-1, CELL, CELL)).cpu().numpy()
-        return OFFSET_GAIN * offset.astype(np.float64) + np.array(OFFSET_BIAS), sure
+        offsets, sure = [pairs.new_zeros(0, 2)], [pairs.new_zeros(0)]
+        for x in pairs.split(REFINE_BLOCK):
+            for k, (weight, bias) in enumerate(self._layers):
+                x = F.linear(x if k == 0 else F.relu_(x), weight, bias)
+            sure.append(torch.softmax(SHARPNESS * x, -1).amax(-1))
+            offsets.append(self._network._subpix_softmax2d(x.view(-1, CELL, CELL)))
+        offset = torch.cat(offsets).cpu().numpy().astype(np.float64)
+        return OFFSET_GAIN * offset + np.array(OFFSET_BIAS), torch.cat(sure)
+
+
+def folded_layers(head: Any) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
+    """Linear layers with the batch norms that follow them folded in.
+
+    Args:
+        head: A `Sequential` of linear layers, batch norms without weights and ReLUs.
+    """
+    import torch
+
+    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for part in head:
+        if isinstance(part, torch.nn.Linear):
+            layers.append((part.weight, part.bias))
+        elif isinstance(part, torch.nn.BatchNorm1d):
+            weight, bias = layers.pop()
+            scale = (part.running_var + part.eps).rsqrt()
+            layers.append((weight * scale[:, None], (bias - part.running_mean) * scale))
+    return layers
 
 
 def load_xfeat(path: str = "") -> Any:

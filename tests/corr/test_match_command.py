@@ -131,7 +131,7 @@ def test_missing_weights_are_told_before_photos_are_prepared(folder, tmp_path, m
     photos = [str(folder / "a.png"), str(folder / "b.png")]
     for matcher in (Loftr(), DeDoDe(), DiskLightGlue(weights="no.pth")):
         options = MatchOptions(photos, matcher, out=str(tmp_path / "out"))
-        with pytest.raises(UserError, match=r"weights (were not found|file no\.pth does not)"):
+        with pytest.raises(UserError, match=r"weights (were not found|file no\.pth does)"):
             match(options)
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from corr.matchers.nearest import dual_softmax
+from corr.matchers.nearest import distinct, dual_softmax, mutual_nearest
 
 
 def dense(a, b, scale, threshold, usable_a, usable_b):
@@ -59,3 +60,26 @@ def test_memory_does_not_hold_the_matrix():
         dual_softmax(a, a, scale=20.0, threshold=0.0, rows=50)
     assert max(sizes) == 50 * 3000
     assert np.sum(sizes) == 2 * 3000 * 3000
+
+
+@pytest.mark.parametrize(("n", "m"), [(300, 300), (61, 129), (5, 64), (1, 1), (40, 3)])
+def test_mutual_nearest_are_those_of_the_whole_matrix(n, m):
+    """Also where the columns fill no strip."""
+    generator = torch.Generator().manual_seed(n)
+    a, b = (F.normalize(torch.randn(k, 8, generator=generator), dim=1) for k in (n, m))
+    whole = a @ b.T
+    best = (whole == whole.amax(1, keepdim=True)) & (whole == whole.amax(0))
+    wanted = (best & (whole >= 0.5)).nonzero()
+    i, j, similarity = mutual_nearest(a, b, 0.5)
+    assert torch.stack([i, j], 1).tolist() == wanted.tolist()
+    torch.testing.assert_close(similarity, whole[i, j])
+
+
+def test_points_with_a_rival_are_not_distinct():
+    turns = torch.tensor([0.0, 0.5, 0.52, 2.0])
+    others = torch.stack([turns.cos(), turns.sin()], 1)
+    own = torch.stack([(turns + 0.009).cos(), (turns + 0.009).sin()], 1)
+    assert distinct(own, others, max_ratio=0.7).tolist() == [True, False, True, True]
+    assert distinct(own, others, max_ratio=0.99).all()
+    assert distinct(own, others[:1], max_ratio=0.5).all()
+    assert not len(distinct(own[:0], others, max_ratio=0.5))

@@ -26,8 +26,7 @@ LIGHTGLUE = [
     AlikedLightGlue(max_keypoints=500, model="t16"),
     DiskLightGlue(max_keypoints=300),
 ]
-# Its points lie on whole network pixels: the similar ones alone are within 3 px nine times in ten.
-XFEAT = [XFeatPoints(min_cossim=0.93), XFeatLighterGlue(max_keypoints=500)]
+XFEAT = [XFeatPoints(), XFeatLighterGlue(max_keypoints=500)]  # the shipped options
 HIDDEN = (slice(100, None), slice(None, 200))  # rows and columns that the mask hides
 
 
@@ -167,6 +166,7 @@ def test_large_photos_are_matched_in_tiles(texture, as_image):
     [
         (lambda: XFeatPoints(max_keypoints=0), "matcher.max_keypoints must be positive, got 0"),
         (lambda: XFeatPoints(min_cossim=1.5), r"matcher.min_cossim must lie in \[-1, 1\), got 1.5"),
+        (lambda: XFeatPoints(max_ratio=0.0), r"matcher.max_ratio must lie in \(0, 1\], got 0.0"),
         (lambda: XFeatLighterGlue(min_score=1.0), r"matcher.min_score must lie in \[0, 1\), got 1"),
         (lambda: AlikedLightGlue(model="n8"), "matcher.model must be one of n16, n16rot, n32, t16"),
         (lambda: AlikedLightGlue(min_response=-1.0), "matcher.min_response must lie in"),
