@@ -204,8 +204,9 @@ def folded_layers(head: Any) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
             layers.append((part.weight, part.bias))
         elif isinstance(part, torch.nn.BatchNorm1d):
             weight, bias = layers.pop()
-            scale = (part.running_var + part.eps).rsqrt()
-            layers.append((weight * scale[:, None], (bias - part.running_mean) * scale))
+            mean, variance = (part.get_buffer(f"running_{what}") for what in ("mean", "var"))
+            scale = (variance + part.eps).rsqrt()
+            layers.append((weight * scale[:, None], (bias - mean) * scale))
     return layers
 
 
