@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     import torch
 
 ROW_BLOCK = 256  # rows of the similarity matrix held at a time: few enough for the cache
-STRIP = 64  # columns whose largest value is looked for first
+TILE_ROWS, TILE_COLUMNS = 512, 1024  # of the products that mutual nearest neighbours come from
+STRIP = 64  # columns of a tile whose largest value is looked for first
 
 
 def mutual_nearest(
@@ -22,33 +23,48 @@ def mutual_nearest(
     """
     import torch
 
+    empty = torch.zeros(0, dtype=torch.long, device=a.device)
+    if not len(a) or not len(b):
+        return empty, empty, a.new_zeros(0)
     best_b = torch.empty(len(a), dtype=torch.long, device=a.device)
     similarity = torch.empty(len(a), device=a.device, dtype=a.dtype)
-    top = torch.full((len(b),), -2.0, device=a.device, dtype=a.dtype)
-    columns = b
-    if len(b) % STRIP:  # with the last one again: a tie is the same point
-        columns = torch.cat([b, b[-1:].expand(-len(b) % STRIP, -1)])
-    for start in range(0, len(a), ROW_BLOCK):
-        rows = slice(start, start + ROW_BLOCK)
-        block = a[rows] @ columns.T
-        similarity[rows], best = _largest(block)
-        best_b[rows] = best.clamp(max=len(b) - 1)
-        block = block[:, : len(b)]
-        # Without the rows' numbers: where a row's best is its column's best, it is that row.
-        top = torch.maximum(top, block.amax(0))
-    i = ((similarity == top[best_b]) & (similarity >= min_cossim)).nonzero()[:, 0]
+    tiles = _tiles(b)
+    top = torch.full((tiles.shape[0], tiles.shape[2]), -2.0, device=a.device, dtype=a.dtype)
+    room = a.new_empty(len(tiles), min(len(a), TILE_ROWS), tiles.shape[2])
+    for start in range(0, len(a), TILE_ROWS):
+        rows = slice(start, start + TILE_ROWS)
+        block = room[:, : len(a[rows])]
+        of_strips = []
+        for k, tile in enumerate(tiles):
+            torch.mm(a[rows], tile, out=block[k])
+            of_strips.append(block[k].unflatten(1, (-1, STRIP)).amax(2))
+            # Without the rows' numbers: where a row's best is its column's best, it is that row.
+            top[k] = torch.maximum(top[k], block[k].amax(0))
+        similarity[rows], strip = torch.cat(of_strips, 1).max(1)
+        per_tile = tiles.shape[2] // STRIP
+        row = torch.arange(len(strip), device=a.device)
+        within = block.unflatten(2, (-1, STRIP))[strip // per_tile, row, strip % per_tile].argmax(1)
+        best_b[rows] = strip * STRIP + within
+    best_b = best_b.clamp(max=len(b) - 1)
+    i = ((similarity == top.flatten()[best_b]) & (similarity >= min_cossim)).nonzero()[:, 0]
     first = torch.full((len(b),), len(a), device=a.device)
     first = first.scatter_reduce(0, best_b[i], i, "amin")  # of rows that are equal
     i = i[first[best_b[i]] == i]
     return i, best_b[i], similarity[i]
 
 
-def _largest(block: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """`block.max(1)` in less time: its search for places is slow, that for values is not."""
-    strips = block.unflatten(1, (-1, STRIP))
-    value, strip = strips.amax(2).max(1)
-    within = strips.take_along_dim(strip[:, None, None], 1)[:, 0].argmax(1)
-    return value, strip * STRIP + within
+def _tiles(b: "torch.Tensor") -> "torch.Tensor":
+    """Rows of b as t d w, at most `TILE_COLUMNS` columns each; the last row fills them up.
+
+    A product of a tile fits the cache, so that its largest values cost next to nothing; the
+    search for places, which is slow, is left to one strip of 64 columns per row.
+    """
+    import torch
+
+    count = -(-len(b) // TILE_COLUMNS)
+    width = -(-len(b) // (count * STRIP)) * STRIP
+    filled = torch.cat([b, b[-1:].expand(count * width - len(b), -1)])
+    return filled.view(count, width, -1).transpose(1, 2).contiguous()
 
 
 def distinct(own: "torch.Tensor", others: "torch.Tensor", *, max_ratio: float) -> "torch.Tensor":

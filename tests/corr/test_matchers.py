@@ -194,15 +194,16 @@ def test_equal_descriptors_are_matched_once():
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
-def test_blocks_of_rows_do_not_change_nearest_neighbours(monkeypatch, block):
+def test_tiles_do_not_change_nearest_neighbours(monkeypatch, block):
     import torch
 
     generator = torch.Generator().manual_seed(0)
     a, b = (
         torch.nn.functional.normalize(torch.randn(n, 8, generator=generator), dim=1)
-        for n in (101, 57)
+        for n in (101, 157)
     )
-    monkeypatch.setattr("corr.matchers.nearest.ROW_BLOCK", block)
+    monkeypatch.setattr("corr.matchers.nearest.TILE_ROWS", block)
+    monkeypatch.setattr("corr.matchers.nearest.TILE_COLUMNS", 64)
     i, j, _ = mutual_nearest(a, b, -1.0)
     similarity = a @ b.T
     expected = [
