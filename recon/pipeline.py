@@ -21,7 +21,7 @@ from recon.scene import Reconstruction
 
 log = logging.getLogger(__name__)
 # Raise a stage's number when its code changes what it writes: old results are then not reused.
-VERSIONS = {"photos": 1, "matches": 1, "cameras": 2, "seeds": 2, "splats": 1, "mesh": 1, "held": 1}
+VERSIONS = {"photos": 1, "matches": 2, "cameras": 2, "seeds": 2, "splats": 1, "mesh": 1, "held": 1}
 
 
 @dataclass(frozen=True)
