@@ -55,7 +55,7 @@ def aliked_by_kornia(path: Path):
     from kornia.feature import ALIKED
 
     net = ALIKED("aliked-n16", max_num_keypoints=POINTS, detection_threshold=0.0).eval()
-    state = torch.load(find_weights("aliked-n16"), weights_only=True)
+    state = torch.load(find_weights("aliked-n16"), weights_only=True, map_location="cpu")
     net.load_state_dict(state, strict=False)
     pixels, px = network_photo(path)
     with torch.inference_mode():
@@ -68,7 +68,9 @@ def disk_by_kornia(path: Path):
     from kornia.feature import DISK
 
     net = DISK().eval()
-    net.load_state_dict(torch.load(find_weights("disk"), weights_only=True)["extractor"])
+    net.load_state_dict(
+        torch.load(find_weights("disk"), weights_only=True, map_location="cpu")["extractor"]
+    )
     pixels, px = network_photo(path)
     with torch.inference_mode():
         found = net(pixels, n=POINTS, pad_if_not_divisible=True)[0]
@@ -82,7 +84,9 @@ def lightglue_by_kornia(kind: str, monkeypatch):
 
     file = find_weights(f"{kind}_lightglue")
     monkeypatch.setattr(
-        module, "load_state_dict_from_url", lambda *_, **__: torch.load(file, weights_only=True)
+        module,
+        "load_state_dict_from_url",
+        lambda *_, **__: torch.load(file, weights_only=True, map_location="cpu"),
     )
     return module.LightGlue(kind).eval()
 
@@ -116,7 +120,9 @@ def xfeat_star_by_kornia(kind: str, monkeypatch):
     from kornia.feature import XFeat
 
     net = XFeat(top_k=8000)
-    net.net.load_state_dict(torch.load(find_weights("xfeat"), weights_only=True))
+    net.net.load_state_dict(
+        torch.load(find_weights("xfeat"), weights_only=True, map_location="cpu")
+    )
     net.eval()
 
     def match(a: Path, b: Path) -> tuple[np.ndarray, np.ndarray]:
