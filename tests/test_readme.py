@@ -62,7 +62,8 @@ def home(tmp_path_factory) -> Path:
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
     shutil.copy(SAMPLE / "photos" / "photo_03.jpg", home / "new.jpg")
     make_scans(home)
-    write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3))
+    write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3, frames=4))
+    shutil.copytree(home / "SPair-71k" / "Frames", home / "frames")
     return home
 
 
@@ -93,6 +94,8 @@ def small(words: list[str]) -> list[str]:
     if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
         return [*words, "voxel=0.11"]  # the small world has few points
     if words[:2] == ["corr", "train"]:
+        if "method=distill" in words or "method=asic" in words:
+            return [*words, "method.steps=2"]
         return [*words, *(TRAINED if "matcher=dense" in words else TRAINED_HEAD)]
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words

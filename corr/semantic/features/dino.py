@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,8 +23,6 @@ class DinoFeatures(Adaptable):
 
     The photo keeps its ratio of sides and is padded to whole patches at the right and bottom.
     """
-
-    adaptable: ClassVar[str] = r"blocks\.\d+\.attn\.qkv"
 
     model: str = "dinov2_vitb14"  # dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14[_reg], dinov3_vit…16
     weights: str = ""  # path of the checkpoint; empty: torch hub's cache
@@ -57,6 +55,12 @@ class DinoFeatures(Adaptable):
     def network(self) -> Any:
         """The network with its weights."""
         return self._network
+
+    @property
+    def adaptable(self) -> str:
+        """Attention's queries, keys and values, up to the layer whose map is taken."""
+        last = self.layer % self._network.shape.depth
+        return rf"blocks\.({'|'.join(map(str, range(last + 1)))})\.attn\.qkv"
 
     @property
     def cells(self) -> tuple[int, float]:

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -95,7 +95,10 @@ class Adaptable(Extractor):
     computed once per photo.
     """
 
-    adaptable: ClassVar[str]  # regular expression of the layers that get adapters
+    @property
+    @abstractmethod
+    def adaptable(self) -> str:
+        """Regular expression of the names of the layers that get adapters."""
 
     @property
     @abstractmethod

@@ -7,7 +7,7 @@ concatenated); the network: `efficientnet_lite`.
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,8 +29,6 @@ _ADAPTED = 6  # blocks before this one stay frozen: they see what surfaces look 
 @dataclass
 class LiteFeatures(Adaptable):
     """Hyperpixels of EfficientNet-Lite0, stride 16 or 8; trained on ImageNet's labels."""
-
-    adaptable: ClassVar[str] = r"_blocks\.([6-9]|1\d)\._(expand|project)_conv"
 
     long_side: int = 512  # px, the longer side of the photo as the network sees it
     blocks: str = "10:14"  # maps to concatenate, colons between, 0 … 15; the finest sets the grid
@@ -65,6 +63,12 @@ class LiteFeatures(Adaptable):
 
         stride = min(STRIDE_OF_BLOCK[b] for b in self._blocks)
         return stride, CENTRE_PX[stride]
+
+    @property
+    def adaptable(self) -> str:
+        """The 1 x 1 convolutions between the frozen part and the last map."""
+        blocks = "|".join(map(str, range(self._first, max(self._blocks) + 1)))
+        return rf"_blocks\.({blocks})\._(expand|project)_conv"
 
     @property
     def _first(self) -> int:

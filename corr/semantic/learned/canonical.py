@@ -9,8 +9,8 @@ where phi are random Fourier features: phi(c) . phi(d) is about exp(-|c - d|^2 /
 Cells are alike if they look alike and lie at the same place of the object.
 
 Sources: a canonical space that a collection is mapped to without labels: Gupta et al., ASIC, ICCV
-2023 (theirs is a plane; the two sides of an object need more); Rahimi and Recht, Random Features for
-Large-Scale Kernel Machines, NeurIPS 2007.
+2023 (theirs is a plane; the two sides of an object need more); the features: Rahimi and Recht,
+Random Features for Large-Scale Kernel Machines, NeurIPS 2007.
 """
 
 from dataclasses import dataclass

@@ -106,4 +106,4 @@ class Distill(Framed):
             world.cache.folder, self.teachers, world.cache.memory_mb, barred=world.cache.barred
         )
         lists = {name: [own[k] for k in sorted(own)] for name, own in sorted(photos.items())}
-        return PhotoTeacher(lists, cache, self.teacher_temperature)
+        return PhotoTeacher(lists, cache, world.cache, self.teacher_temperature)

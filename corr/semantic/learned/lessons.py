@@ -61,11 +61,13 @@ class PhotoTeacher:
     Args:
         photos: By category.
         cache: The teachers' features.
+        cells: The student's frozen features, whose cells the rows are over.
         temperature: Of the softmax of cosines.
     """
 
     photos: Mapping[str, Sequence[Side]]
     cache: FeatureCache
+    cells: FeatureCache
     temperature: float
 
     def lesson(self, rng: np.random.Generator) -> Lesson:
@@ -85,7 +87,7 @@ class PhotoTeacher:
     def _rows(self, pair: tuple[Side, Side], a: int, b: int, rng: np.random.Generator) -> Rows:
         source, target = self.cache.get(pair[a]), self.cache.get(pair[b])
         places = rng.permutation(np.flatnonzero(on_object(pair[a], source)))[:MOST_PLACES]
-        cosine = source.flat[places] @ target.flat.T
+        cosine = source.flat[places] @ target.sample(self.cells.get(pair[b]).centres()).T
         return Rows(a, b, source.centres()[places], softmax(cosine / self.temperature))
 
 

@@ -1,6 +1,6 @@
 """A student: the features of an extractor whose network computes with low-rank adapters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -21,7 +21,7 @@ class StudentShape:
 
     rank: int
     alpha: float
-    layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # rows and columns by name
+    layers: Mapping[str, Sequence[int]] = field(default_factory=dict)  # rows, columns by name
 
 
 class Student(nn.Module):
