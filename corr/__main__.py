@@ -48,7 +48,7 @@ def _train_dense(options: DenseTrainOptions) -> None:
 TRAININGS = {
     "method": Command(
         "corr_train_semantic",
-        "a head for semantic matching on frozen features: supervised, matchme",
+        "networks for semantic matching: supervised, matchme, distill, asic",
         _train_semantic,
         register_train,
     ),
@@ -83,7 +83,7 @@ COMMANDS = {
     ),
     "train": replace(
         training(sys.argv[2:]),
-        summary="train: method=supervised | matchme (semantic heads), or matcher=dense",
+        summary="train: method=supervised | matchme | distill | asic (semantic), or matcher=dense",
     ),
     "weights": Command(
         "corr_weights",

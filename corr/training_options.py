@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from corr.options import SIZES, SUBSETS, extractors, one_of
 from corr.semantic.features.extractor import Extractor
 from corr.semantic.features.lite import LiteFeatures
+from corr.semantic.learned.asic import Asic
+from corr.semantic.learned.distill import Distill
 from corr.semantic.learned.matchme import MatchMe
 from corr.semantic.learned.method import Method
 from corr.semantic.learned.supervised import Supervised
@@ -44,7 +46,7 @@ class TrainOptions:
 
 def methods() -> dict[str, type[Method]]:
     """Every method by the name it is chosen with."""
-    return {"supervised": Supervised, "matchme": MatchMe}
+    return {"supervised": Supervised, "matchme": MatchMe, "distill": Distill, "asic": Asic}
 
 
 def register_train() -> None:

@@ -62,7 +62,8 @@ def home(tmp_path_factory) -> Path:
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
     shutil.copy(SAMPLE / "photos" / "photo_03.jpg", home / "new.jpg")
     make_scans(home)
-    write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3))
+    write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3, frames=4))
+    shutil.copytree(home / "SPair-71k" / "Frames", home / "frames")
     return home
 
 
@@ -93,6 +94,8 @@ def small(words: list[str]) -> list[str]:
     if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
         return [*words, "voxel=0.11"]  # the small world has few points
     if words[:2] == ["corr", "train"]:
+        if "method=distill" in words or "method=asic" in words:
+            return [*words, "method.steps=2"]
         return [*words, *(TRAINED if "matcher=dense" in words else TRAINED_HEAD)]
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words
@@ -209,7 +212,7 @@ def config_of(package: str, key: str) -> str:
         ("registration", "candidates"): "multiway",
         ("corr", "focal_px"): "match", ("corr", "max_side"): "match", ("corr", "masks"): "match",
         ("corr", "minutes"): "train", ("corr", "method"): "train_semantic",
-        ("corr", "shared"): "train_semantic",
+        ("corr", "shared"): "train_semantic", ("corr", "method.frames"): "train_semantic",
         **{("recon", key): "features"
            for key in ("features", "on", "other", "photo", "pixel", "point")},
         ("recon", "image"): "localize",
@@ -231,7 +234,9 @@ def test_option_exists(package, override):
     name = config_of(package, override.split("=")[0])
     override = override.replace("=~/", "=/")  # the dispatcher expands it
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        compose(name, overrides=[override])
+        # An option of one choice alone is asked for together with that choice.
+        chosen = ["method=asic"] if override.startswith("method.frames=") else []
+        compose(name, overrides=[*chosen, override])
 
 
 def test_links_lead_somewhere():

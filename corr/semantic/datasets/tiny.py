@@ -3,12 +3,13 @@
     python -m corr.semantic.datasets.tiny FOLDER
 
 The splits are disjoint by instance: a cow of the test split was never seen in training. Lists of
-pairs lie in `Layout/small`; `size=small` reads them.
+pairs lie in `Layout/small`; `size=small` reads them. `Frames` holds more views of the training cows
+with depth and cameras, each cow in a world of its own, and no key-points (`frames.py`).
 """
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image as PilImage
 
-from corr.semantic.datasets.tiny_render import Rendering, View, make_cow, render
+from corr.geometry.transforms_json import OPENCV_FROM_OPENGL
+from corr.semantic.datasets.frames import DEPTH_UNIT
+from corr.semantic.datasets.tiny_render import Rendering, View, camera, make_cow, render
 
 CATEGORY = "cow"
 LEAST_COMMON = 3  # key-points that two photos must share to be a pair
@@ -30,6 +33,7 @@ class TinySize:
     instances: tuple[int, int, int] = (6, 2, 4)  # of trn, val, test
     views: int = 6  # photos per instance
     side_px: int = 187  # about the longer side of a photo
+    frames: int = 12  # with depth, of every cow of trn
 
 
 def write_tiny(root: Path, *, size: TinySize | None = None, seed: int = 0) -> int:
@@ -45,6 +49,9 @@ def write_tiny(root: Path, *, size: TinySize | None = None, seed: int = 0) -> in
             for instance in range(first, first + count)
             for photo in _instance(root, instance, size, seed)
         ]
+        if split == "trn":
+            for instance in range(count):
+                _write_frames(root, instance, size, seed)
         first += count
         total += _write_pairs(root, split, photos)
     return total
@@ -61,6 +68,35 @@ def _instance(root: Path, instance: int, size: TinySize, seed: int) -> list[dict
         photo = render(cow, view, rng)
         photos.append(_write_photo(root, name, instance, view, photo))
     return photos
+
+
+def _write_frames(root: Path, instance: int, size: TinySize, seed: int) -> None:
+    """More views of a cow, none hidden by a post, in a world turned and scaled by chance."""
+    cow = make_cow(np.random.default_rng([seed, instance]))
+    rng = np.random.default_rng([seed, instance, 1])
+    folder = root / "Frames" / CATEGORY / f"{instance:03d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+    scale, shift = float(rng.uniform(0.7, 1.4)), rng.normal(size=3)
+    records = []
+    for k in range(size.frames):
+        view = replace(_view(rng, k, replace(size, views=size.frames)), post=-1.0)
+        photo = render(cow, view, rng)
+        PilImage.fromarray(photo.rgb).save(folder / f"{k:02d}.jpg", quality=95)
+        depth = np.rint(photo.depth * scale / DEPTH_UNIT).astype(np.uint16)
+        PilImage.fromarray(depth).save(folder / f"{k:02d}_depth.png")
+        R, eye = camera(view)
+        world_from_cam = np.eye(4)
+        world_from_cam[:3, :3] = turn @ R.T @ OPENCV_FROM_OPENGL
+        world_from_cam[:3, 3] = scale * turn @ eye + shift
+        cx, cy = np.array([view.width, view.height]) / 2 + view.shift_px
+        records.append({
+            "file_path": f"{k:02d}.jpg", "depth_file_path": f"{k:02d}_depth.png",
+            "w": view.width, "h": view.height, "fl_x": view.focal_px, "cx": cx, "cy": cy,
+            "transform_matrix": world_from_cam.tolist(),
+        })  # fmt: skip
+    (folder / "transforms.json").write_text(json.dumps({"frames": records}, indent=1))
 
 
 def _view(rng: np.random.Generator, k: int, size: TinySize) -> View:

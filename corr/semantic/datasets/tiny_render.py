@@ -46,6 +46,7 @@ class Rendering:
 
     rgb: UInt8[np.ndarray, "h w 3"]
     mask: Bool[np.ndarray, "h w"]
+    depth: Float[np.ndarray, "h w"]  # of the cow along the camera's axis, units; 0 = not the cow
     ids: tuple[str, ...]  # of the visible key-points
     uv: Float[np.ndarray, "k 2"]
     occluded: bool
@@ -137,11 +138,13 @@ def render(cow: Cow, view: View, rng: np.random.Generator) -> Rendering:
     uv, seen = _visible(cow, view, eye)
     if view.post >= 0:
         seen &= np.abs(uv[:, 0] / view.width - view.post) >= 0.03
+    shown = mask & ~post if view.post >= 0 else mask
     noisy = picture + rng.normal(0, 0.01, picture.shape)
     border = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
     return Rendering(
         np.clip(noisy * 255, 0, 255).astype(np.uint8),
-        mask & ~post if view.post >= 0 else mask,
+        shown,
+        np.where(shown, depth.reshape(u.shape), 0.0),
         tuple(i for i, s in zip(cow.ids, seen, strict=True) if s),
         uv[seen],
         occluded=bool(view.post >= 0 and (mask & post).any()),

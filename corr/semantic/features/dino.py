@@ -3,20 +3,22 @@
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from corr.semantic.features.extractor import Extractor, device_of, fit
-from corr.semantic.features.grid import FeatureGrid
+from corr.semantic.features.extractor import Adaptable, Frame, device_of, fit
+
+if TYPE_CHECKING:
+    import torch
 
 FACETS = ("token", "query", "key", "value")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as in training
 
 
 @dataclass
-class DinoFeatures(Extractor):
+class DinoFeatures(Adaptable):
     """Patch tokens of a layer of a vision transformer.
 
     The photo keeps its ratio of sides and is padded to whole patches at the right and bottom.
@@ -49,16 +51,32 @@ class DinoFeatures(Extractor):
             raise UserError(f"features.layer must lie in 0 … {depth - 1}, got {self.layer}")
         return network.to(device_of(self.device))
 
-    def extract(self, rgb: UInt8[np.ndarray, "h w 3"]) -> FeatureGrid:
+    @property
+    def network(self) -> Any:
+        """The network with its weights."""
+        return self._network
+
+    @property
+    def adaptable(self) -> str:
+        """Attention's queries, keys and values, up to the layer whose map is taken."""
+        last = self.layer % self._network.shape.depth
+        return rf"blocks\.({'|'.join(map(str, range(last + 1)))})\.attn\.qkv"
+
+    @property
+    def cells(self) -> tuple[int, float]:
+        """One cell per patch."""
+        patch = self._network.shape.patch
+        return patch, patch / 2
+
+    def begun(self, rgb: UInt8[np.ndarray, "h w 3"]) -> "tuple[torch.Tensor, Frame]":
+        """The network's input: adapters may act from its first block on."""
+        patch = self._network.shape.patch
+        pixels, frame = fit(rgb, long_side=self.long_side, multiple=patch, mean=_MEAN, std=_STD)
+        return pixels.to(device_of(self.device)), frame
+
+    def finished(self, begun: "torch.Tensor") -> "torch.Tensor":
         """The layer's map, one cell per patch."""
         import torch
 
-        network = self._network
-        patch = network.shape.patch
-        pixels, frame = fit(rgb, long_side=self.long_side, multiple=patch, mean=_MEAN, std=_STD)
-        with torch.inference_mode():
-            maps = network.patches(
-                pixels.to(device_of(self.device)),
-                layer=self.layer, facet=self.facet, norm=self.norm,
-            )  # fmt: skip
-        return frame.grid(maps[0].float().cpu().numpy(), stride=patch, centre=patch / 2)
+        maps = self._network.patches(begun, layer=self.layer, facet=self.facet, norm=self.norm)
+        return torch.nn.functional.normalize(maps.float(), dim=1)

@@ -102,12 +102,26 @@ class EfficientNetLite0(nn.Module):
         Raises:
             ValueError: The size is not a multiple of 32.
         """
+        return self.blocks_from(0, self.before(0, x), wanted)
+
+    def before(self, block: int, x: Float[Tensor, "b 3 h w"]) -> Tensor:
+        """The input of a block.
+
+        Raises:
+            ValueError: The size is not a multiple of 32.
+        """
         if x.shape[-1] % 32 or x.shape[-2] % 32:
             raise ValueError(f"height and width must be multiples of 32, got {tuple(x.shape[-2:])}")
         x = F.relu6(self._bn0(self._conv_stem(x)))
+        for k in range(block):
+            x = self._blocks[k](x)
+        return x
+
+    def blocks_from(self, first: int, x: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
+        """Maps after the wanted blocks, none before `first`, from the input of block `first`."""
         maps = []
-        for k, block in enumerate(self._blocks[: max(wanted) + 1]):
-            x = block(x)
+        for k in range(first, max(wanted) + 1):
+            x = self._blocks[k](x)
             if k in wanted:
                 maps.append(x)
         return maps

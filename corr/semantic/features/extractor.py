@@ -1,5 +1,6 @@
 """The contract of features, and the frame that all networks share: resize, never squash, pad."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -40,19 +41,26 @@ class Frame:
             centre: Network pixels from the padded input's corner to the first cell's centre.
         """
         scale = np.array([self.columns / self.width, self.rows / self.height])
-        first = np.array([centre - self.lead] * 2, dtype=np.float64)
-        size = np.array([self.columns, self.rows])
-        skip = np.maximum(0, np.ceil(-first / stride)).astype(int)
-        last = np.ceil((size - first) / stride).astype(int) - 1
-        last = np.minimum(last, [maps.shape[2] - 1, maps.shape[1] - 1])
-        inner = maps[:, skip[1] : last[1] + 1, skip[0] : last[0] + 1]
+        rows, columns = self.inside(maps.shape[-2:], stride=stride, centre=centre)
+        skip = np.array([columns.start, rows.start])
         return FeatureGrid(
-            unit(np.ascontiguousarray(inner.transpose(1, 2, 0))),
-            (first + skip * stride) / scale,
+            unit(np.ascontiguousarray(maps[:, rows, columns].transpose(1, 2, 0))),
+            (centre - self.lead + skip * stride) / scale,
             stride / scale,
             self.width,
             self.height,
         )
+
+    def inside(self, shape: tuple[int, ...], *, stride: int, centre: float) -> tuple[slice, slice]:
+        """Rows and columns of a map of this shape whose cells are centred in the photo."""
+        first = centre - self.lead
+        skip = max(0, math.ceil(-first / stride))
+        ends = (
+            min(math.ceil((size - first) / stride), most)
+            for size, most in zip((self.rows, self.columns), shape, strict=True)
+        )
+        rows, columns = (slice(skip, end) for end in ends)
+        return rows, columns
 
 
 @dataclass
@@ -78,6 +86,50 @@ class Extractor(ABC):
             read: A photo's pixels by its name.
         """
         return self
+
+
+class Adaptable(Extractor):
+    """An extractor whose network can learn through adapters.
+
+    Its work is split where they begin: what comes before is the same for every student and is
+    computed once per photo.
+    """
+
+    @property
+    @abstractmethod
+    def adaptable(self) -> str:
+        """Regular expression of the names of the layers that get adapters."""
+
+    @property
+    @abstractmethod
+    def network(self) -> "torch.nn.Module":
+        """The network, loaded once for this object."""
+
+    @abstractmethod
+    def begun(self, rgb: UInt8[np.ndarray, "h w 3"]) -> "tuple[torch.Tensor, Frame]":
+        """What the frozen part of the network makes of a photo, and how the photo lies in it."""
+
+    @abstractmethod
+    def finished(self, begun: "torch.Tensor") -> "torch.Tensor":
+        """The map, 1 x d x rows x columns, unit length, padding included; with gradients."""
+
+    @property
+    @abstractmethod
+    def cells(self) -> tuple[int, float]:
+        """Of `finished`: network pixels from cell to cell, and from the corner to the first."""
+
+    def grid(self, maps: "torch.Tensor", frame: Frame) -> FeatureGrid:
+        """What `finished` gave, as a grid."""
+        stride, centre = self.cells
+        return frame.grid(maps[0].detach().float().cpu().numpy(), stride=stride, centre=centre)
+
+    def extract(self, rgb: UInt8[np.ndarray, "h w 3"]) -> FeatureGrid:
+        """Descriptors of a photo, any size and ratio of sides."""
+        import torch
+
+        with torch.inference_mode():
+            begun, frame = self.begun(rgb)
+            return self.grid(self.finished(begun), frame)
 
 
 def fit(

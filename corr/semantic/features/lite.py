@@ -7,24 +7,27 @@ concatenated); the network: `efficientnet_lite`.
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from corr.semantic.features.extractor import Extractor, device_of, fit
-from corr.semantic.features.grid import FeatureGrid
+from corr.semantic.features.extractor import Adaptable, Frame, device_of, fit
 from corr.weights import find_weights
+
+if TYPE_CHECKING:
+    import torch
 
 BLOCKS = 16
 # Padding so that the first cell of stride 16 is centred half a cell into the photo (9.8 - 18 + 16
 # network pixels), and that the coarsest cells surround the finest at every border.
 _LEAD = 18
 _TRAIL = 16
+_ADAPTED = 6  # blocks before this one stay frozen: they see what surfaces look like, not parts
 
 
 @dataclass
-class LiteFeatures(Extractor):
+class LiteFeatures(Adaptable):
     """Hyperpixels of EfficientNet-Lite0, stride 16 or 8; trained on ImageNet's labels."""
 
     long_side: int = 512  # px, the longer side of the photo as the network sees it
@@ -48,23 +51,54 @@ class LiteFeatures(Extractor):
     def _network(self) -> Any:
         return load_lite(self.weights).to(device_of(self.device))
 
-    def extract(self, rgb: UInt8[np.ndarray, "h w 3"]) -> FeatureGrid:
-        """Unit descriptors of every map, concatenated, weighted equally."""
+    @property
+    def network(self) -> Any:
+        """The network with its weights."""
+        return self._network
+
+    @property
+    def cells(self) -> tuple[int, float]:
+        """Stride of the finest map, and where its first cell is centred."""
+        from corr.semantic.features.efficientnet_lite import CENTRE_PX, STRIDE_OF_BLOCK
+
+        stride = min(STRIDE_OF_BLOCK[b] for b in self._blocks)
+        return stride, CENTRE_PX[stride]
+
+    @property
+    def adaptable(self) -> str:
+        """The 1 x 1 convolutions between the frozen part and the last map."""
+        blocks = "|".join(map(str, range(self._first, max(self._blocks) + 1)))
+        return rf"_blocks\.({blocks})\._(expand|project)_conv"
+
+    @property
+    def _first(self) -> int:
+        """The first block that may be adapted."""
+        return min(_ADAPTED, *self._blocks)
+
+    def begun(self, rgb: UInt8[np.ndarray, "h w 3"]) -> "tuple[torch.Tensor, Frame]":
+        """The input of the first block that may be adapted."""
         import torch
 
-        from corr.semantic.features.efficientnet_lite import CENTRE_PX, MEAN, STD, STRIDE_OF_BLOCK
-        from corr.semantic.features.hyperpixels import Cells, hyperpixels
+        from corr.semantic.features.efficientnet_lite import MEAN, STD
 
         pixels, frame = fit(
             rgb, long_side=self.long_side, multiple=32, lead=_LEAD, trail=_TRAIL,
             mean=(MEAN,) * 3, std=(STD,) * 3,
         )  # fmt: skip
+        with torch.no_grad():
+            return self._network.before(self._first, pixels.to(device_of(self.device))), frame
+
+    def finished(self, begun: "torch.Tensor") -> "torch.Tensor":
+        """Unit descriptors of every map, concatenated, weighted equally."""
+        import torch
+
+        from corr.semantic.features.efficientnet_lite import CENTRE_PX, STRIDE_OF_BLOCK
+        from corr.semantic.features.hyperpixels import Cells, hyperpixels
+
+        maps = self._network.blocks_from(self._first, begun, self._blocks)
         strides = [STRIDE_OF_BLOCK[b] for b in self._blocks]
-        with torch.inference_mode():
-            maps = self._network.blocks(pixels.to(device_of(self.device)), self._blocks)
-            joined, _ = hyperpixels(maps, [Cells(s, CENTRE_PX[s]) for s in strides])
-        stride = min(strides)
-        return frame.grid(joined[0].cpu().numpy(), stride=stride, centre=CENTRE_PX[stride])
+        joined, _ = hyperpixels(maps, [Cells(s, CENTRE_PX[s]) for s in strides])
+        return torch.nn.functional.normalize(joined, dim=1)
 
 
 def load_lite(path: str = "") -> Any:

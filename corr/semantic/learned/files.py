@@ -6,11 +6,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from corr.errors import UserError
 from corr.semantic.features.grid import FeatureGrid
+from corr.semantic.learned.canonical import CanonicalHead, CanonicalShape
 from corr.semantic.learned.head import FeatureHead, HeadShape
+from corr.semantic.learned.student import Student, StudentShape
 from corr.training.weights_file import load_network, read_about, save_network
 
 _KINDS: dict[str, tuple[type, type]] = {
     "head": (FeatureHead, HeadShape),
+    "canonical": (CanonicalHead, CanonicalShape),
+    "student": (Student, StudentShape),
 }
 
 

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from corr.errors import UserError
 from corr.semantic.datasets.base import Side
 from corr.semantic.features.cache import FeatureCache, described, extractor_key, save_grid
-from corr.semantic.features.extractor import Extractor
+from corr.semantic.features.extractor import Adaptable, Extractor
 from corr.semantic.learned.files import Refiner, load_trained
+from corr.semantic.learned.student import Student
 from corr.store import file_digest
 
 
@@ -29,8 +31,8 @@ class HeadedCache(FeatureCache):
         save_grid(self.file(photo.name), self.head.refined(self.frozen.get(photo)))
 
 
-def headed_cache(folder: Path, extractor: Extractor, memory_mb: float, head: Path) -> HeadedCache:
-    """The cache of an extractor with a head on it; its key holds the head's content.
+def headed_cache(folder: Path, extractor: Extractor, memory_mb: float, head: Path) -> FeatureCache:
+    """The cache of an extractor with a head or a student's adapters; its key holds their content.
 
     Raises:
         UserError: The file is no head, or was trained on other features.
@@ -38,6 +40,8 @@ def headed_cache(folder: Path, extractor: Extractor, memory_mb: float, head: Pat
     network, about = load_trained(head)
     check_features(about, extractor)
     key = f"{extractor_key(extractor)}-head-{file_digest(head)}"
+    if isinstance(network, Student):
+        return FeatureCache(folder, network.on(cast(Adaptable, extractor)), memory_mb, key)
     frozen = FeatureCache(folder, extractor, memory_mb)
     return HeadedCache(folder, extractor, memory_mb, key, frozen=frozen, head=network)
 

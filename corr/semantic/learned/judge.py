@@ -1,10 +1,11 @@
 """PCK of a head on pairs, from its cache's frozen grids: what the curves of a training show."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
-from corr.semantic.datasets.base import PairSet
+from corr.semantic.datasets.base import PairSet, Side
 from corr.semantic.evaluation.predict import in_cache_order
 from corr.semantic.features.cache import FeatureCache
 from corr.semantic.features.grid import FeatureGrid
@@ -25,13 +26,28 @@ def pck_percent(
     transfer: Transfer | None = None,
 ) -> float:
     """PCK per image, per cent; of the frozen features where there is no head."""
+
+    def refined(photo: Side) -> FeatureGrid:
+        frozen = cache.get(photo)
+        return frozen if head is None else head.refined(frozen)
+
+    return pck_of(pairs, refined, alpha=alpha, transfer=transfer)
+
+
+def pck_of(
+    pairs: PairSet,
+    grids: Callable[[Side], FeatureGrid],
+    *,
+    alpha: float = 0.1,
+    transfer: Transfer | None = None,
+) -> float:
+    """PCK per image, per cent, of whatever gives a photo's features."""
     few = pairs.chosen(every=1 + (len(pairs.pairs) - 1) // MOST_PAIRS)
     transfer, photos = transfer or Window(), few.photos
 
     @lru_cache(maxsize=_KEPT)
     def grid(name: str) -> FeatureGrid:
-        frozen = cache.get(photos[name])
-        return frozen if head is None else head.refined(frozen)
+        return grids(photos[name])
 
     answers: dict[str, np.ndarray] = {
         p.key: transfer.transfer(grid(p.source.name), grid(p.target.name), p.source.uv).uv

@@ -68,3 +68,25 @@ def couple_loss(
     dense = dense_loss(of_a, b, at_b, weight, temperature)
     dense = dense + dense_loss(of_b, a, at_a, weight, temperature)
     return sparse_loss(of_a, of_b, weight) + dense / 2
+
+
+def matrix_loss(
+    a: Float[Tensor, "1 d h w"],
+    b: Float[Tensor, "1 d rows columns"],
+    at: Float[Tensor, "n 2"],
+    share: Float[Tensor, "n cells"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of rows of the softmaxed similarity matrix to a teacher's.
+
+    Source: DistillDIFT (Fundel et al.), WACV 2025.
+
+    Args:
+        a: The student's descriptors of one photo.
+        b: Of the other.
+        at: (column, row) in a, one for each row.
+        share: The teacher's rows: over the cells of b, each sums to 1.
+        temperature: Of the student's softmax of cosines.
+    """
+    logits = sampled(a, at) @ b[0].flatten(1) / temperature
+    return -(share * F.log_softmax(logits, 1)).sum(1).mean()

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from corr.semantic.datasets.base import PairSet
 
 if TYPE_CHECKING:
-    from corr.semantic.features.cache import FeatureCache
+    from corr.semantic.learned.unseen import LearningCache
 
 HEAD_FILE = "head.safetensors"
 
@@ -27,14 +27,21 @@ class World:
         out: The folder for everything that is written.
         seed: Of all randomness.
         about: What travels with the head: data, features, digests of the photos learned from.
+        tested: Digests of the test split's photos.
     """
 
     learned: PairSet
     validated: PairSet | None
-    cache: "FeatureCache"
+    cache: "LearningCache"
     out: Path
     seed: int
     about: dict[str, Any]
+    tested: frozenset[str] = frozenset()
+
+    def with_photos(self, digests: Iterable[str]) -> "World":
+        """The same where more photos are learned from than those of the split."""
+        photos = sorted({*self.about["photos"], *digests})
+        return replace(self, about={**self.about, "photos": photos})
 
     def within(self, name: str) -> "World":
         """The same in a subfolder."""

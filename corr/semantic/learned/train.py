@@ -96,7 +96,9 @@ def opened(options: TrainOptions, out: Path) -> World:
     }
     log.info("%s: %d pairs of %d photos to learn from, none of the %d test photos among them",
              learned.name, len(learned.pairs), len(learned.photos), len(test.photos))  # fmt: skip
-    return World(learned, validated, cache, out, options.seed, about)
+    return World(
+        learned, validated, cache, out, options.seed, about, frozenset(photo_digests(test))
+    )
 
 
 def _split(options: TrainOptions, split: str) -> PairSet:

@@ -35,7 +35,7 @@ class LearningCache(FeatureCache):
         """
         photos = list(photos)
         for photo in photos:
-            self._refuse(photo)
+            self.refuse(photo)
         return super().fill(photos)
 
     def get(self, photo: Side) -> FeatureGrid:
@@ -44,10 +44,15 @@ class LearningCache(FeatureCache):
         Raises:
             ValueError: It is a test photo.
         """
-        self._refuse(photo)
+        self.refuse(photo)
         return super().get(photo)
 
-    def _refuse(self, photo: Side) -> None:
+    def refuse(self, photo: Side) -> None:
+        """Stop where a training asks for a test photo.
+
+        Raises:
+            ValueError: It is one.
+        """
         if plain_name(photo.name) in self.barred:
             raise ValueError(f"{photo.name} is a test photo: no training may look at it")
 
@@ -113,3 +118,22 @@ def check_untrained(about: dict[str, Any], pairs: PairSet) -> int:
             f"({shared[0]}, …); give a head that was not, or split=trn to see how well it fits"
         )
     return len(shared)
+
+
+def check_frames(frames: Iterable[Side], tested: frozenset[str]) -> tuple[str, ...]:
+    """Refuse frames that are copies of test photos; returns the digests of all.
+
+    Args:
+        frames: What is to be learned from.
+        tested: Digests of the test split's photos.
+
+    Raises:
+        ValueError: One of them is.
+    """
+    found = {photo_digest(side.path): side.path for side in frames}
+    if copies := sorted(set(found) & tested):
+        raise ValueError(
+            f"{len(copies)} frames are photos of the test split ({found[copies[0]]}, …); remove "
+            "their sequences"
+        )
+    return tuple(sorted(found))

@@ -8,7 +8,7 @@ from corr.semantic.datasets.base import PairSet
 from corr.semantic.datasets.spair import read_spair
 from corr.semantic.datasets.tiny import TinySize, write_tiny
 
-SMALL = TinySize(instances=(2, 2, 2), views=4, side_px=125)
+SMALL = TinySize(instances=(2, 2, 2), views=4, side_px=125, frames=4)
 
 
 @pytest.fixture(scope="session")
