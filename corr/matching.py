@@ -30,7 +30,7 @@ def match_photos(
     The folder must belong to these photos and this matcher (the stage store sees to that).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [pair for pair in pairs if not _file(folder, pair).exists()]
+    missing = [pair for pair in pairs if not pair_file(folder, pair).exists()]
     if len(missing) < len(pairs):
         log.info("%d of %d pairs were already matched", len(pairs) - len(missing), len(pairs))
     start, total = perf_counter(), 0
@@ -40,7 +40,7 @@ def match_photos(
     for pair, matches in progress:
         buffer = io.BytesIO()
         matches.save(buffer)
-        write_atomic(_file(folder, pair), buffer.getvalue())
+        write_atomic(pair_file(folder, pair), buffer.getvalue())
         total += len(matches)
     write_atomic(folder / PAIRS_FILE, json.dumps([list(pair) for pair in pairs]))
     log.info(
@@ -52,8 +52,9 @@ def match_photos(
 def load_matches(folder: Path) -> dict[tuple[int, int], Matches]:
     """What `match_photos` wrote, by pair of photo indices."""
     pairs = [(int(i), int(j)) for i, j in json.loads((folder / PAIRS_FILE).read_text())]
-    return {pair: Matches.load(_file(folder, pair)) for pair in pairs}
+    return {pair: Matches.load(pair_file(folder, pair)) for pair in pairs}
 
 
-def _file(folder: Path, pair: tuple[int, int]) -> Path:
+def pair_file(folder: Path, pair: tuple[int, int]) -> Path:
+    """Where the matches of a pair lie."""
     return folder / f"{pair[0]}_{pair[1]}.npz"

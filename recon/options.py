@@ -40,6 +40,7 @@ class RunOptions:
 
     scene: SceneOptions = field(default_factory=SceneOptions)
     matcher: Matcher = field(default_factory=XFeatStar)
+    rescue: bool = True  # pairs that xfeat_star matches badly are matched again by `dense`
     poses: PoseSolver = field(default_factory=PoseSolver)
     seeder: Seeder = field(default_factory=Seeder)
     optimiser: Optimiser = field(default_factory=Optimiser)

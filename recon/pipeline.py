@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from recon import workspace
 from recon.options import MATCHERS, QUALITIES, RunOptions, SceneOptions
 from recon.photo_choice import choose
 from recon.scene import Reconstruction
+
+if TYPE_CHECKING:
+    from recon.rescue import Rescue
 
 log = logging.getLogger(__name__)
 # Raise a stage's number when its code changes what it writes: old results are then not reused.
@@ -125,12 +128,25 @@ class Run:
         from corr.pairs import choose_pairs
 
         pairs = choose_pairs(photos.images)
-        key = digest(VERSIONS["matches"], self.options.matcher, self.stages[-1][1].key, pairs)
+        matcher = self.options.matcher
+        rescue = self.rescue()
+        key = digest(VERSIONS["matches"], matcher, rescue, self.stages[-1][1].key, pairs)
 
         def work(folder: Path) -> None:
-            match_photos(photos.images, self.options.matcher, folder, pairs)
+            match_photos(photos.images, matcher, folder, pairs)
+            if rescue is not None:
+                rescue.run(photos.images, folder)
 
         return load_matches(self._stage("matches", key, work).folder)
+
+    def rescue(self) -> "Rescue | None":
+        """What matches weak pairs again; only a semi-dense matcher's counts tell which are weak."""
+        from corr.matchers.dense.matcher import DenseMatcher
+        from corr.matchers.xfeat import XFeatStar
+        from recon.rescue import Rescue
+
+        wanted = self.options.rescue and isinstance(self.options.matcher, XFeatStar)
+        return Rescue(DenseMatcher()) if wanted else None
 
     def cameras(self, photos: PhotoSet, matches: dict) -> Reconstruction:
         """Poses, tracks and undistorted photos."""

@@ -21,12 +21,14 @@ from tqdm import tqdm
 
 from corr.errors import UserError
 from corr.geometry import Rigid3
+from corr.matchers.base import Matcher
 from corr.matchers.choices import MATCHERS
 from corr.matches import Matches
 from corr.photo_input import prepare_photos
 from corr.photos import Image
 from recon.poses.solve import PoseSolver
 from recon.relative_metrics import score_relative
+from recon.rescue import Rescue
 from tests.benchmarks.camera_subsets import SETS, SIZES, PosedSet, read_set, subsets
 
 SIDE, PEER_SIDE = 1024, 1600  # px; ours is the default of `recon run`
@@ -44,6 +46,7 @@ class Ours:
 
     def __init__(self, name: str, posed: PosedSet, folder: Path):
         self.name, self.matcher = name, MATCHERS[name]()
+        self.rescue = Rescue(MATCHERS["dense"]()) if name == "xfeat_star" else None
         source = posed.photos[0].path.parent
         wanted = [p.path.name for p in posed.photos]
         self.folder = folder / f"{posed.name}_{name}"
@@ -56,12 +59,23 @@ class Ours:
         """Matches and seconds of every pair of a subset."""
         from corr.pairs import choose_pairs
 
-        chosen = choose_pairs(images)
-        file = {(i, j): self.folder / f"{images[i].name}--{images[j].name}.npz" for i, j in chosen}
+        found = self.match(self.matcher, self.name, images, choose_pairs(images))
+        if self.rescue is not None:
+            again = self.rescue.choose(images, {p: m for p, (m, _) in found.items()})
+            dense = self.match(self.rescue.matcher, "dense", images, again)
+            found |= {p: (m, s + found[p][1]) for p, (m, s) in dense.items()}
+        return found
+
+    def match(
+        self, matcher: Matcher, tag: str, images: list[Image], chosen: list[tuple[int, int]]
+    ) -> dict[tuple[int, int], tuple[Matches, float]]:
+        """Matches of the pairs, those that are kept from before included, and their seconds."""
+        stem = {i: f"{tag}--{images[i].name}" for i in range(len(images))}
+        file = {(i, j): self.folder / f"{stem[i]}--{images[j].name}.npz" for i, j in chosen}
         missing = [p for p in chosen if not file[p].exists()]
         start = perf_counter()
         for pair, matches in tqdm(
-            self.matcher.match_pairs(images, missing), total=len(missing), desc=self.name,
+            matcher.match_pairs(images, missing), total=len(missing), desc=tag,
             unit="pair", leave=False,
         ):  # fmt: skip
             matches.save(file[pair])

@@ -1,0 +1,101 @@
+"""Pairs that the chosen matcher matches badly are matched again by the dense one.
+
+A semi-dense matcher is quick and good up to 30 degrees or so between views; few photos are often
+further apart. Where its verified matches do not hold the photos together, the dense matcher, which
+costs seconds a pair, replaces them.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from corr.matchers.base import Matcher
+from corr.matches import Matches
+from corr.matching import load_matches, match_photos, pair_file
+from corr.photos import Image
+from corr.store import write_atomic
+from recon.poses.intrinsics import group_photos, scale_of
+from recon.poses.two_view import Verification, verify_pairs
+
+log = logging.getLogger(__name__)
+RESCUE_FILE = "rescue.json"
+FEW = 5  # photos up to which all pairs are matched again: tracks link within one matcher only
+PARTNERS = 4  # of each photo, else
+CELL_PX = 8  # spacing of a semi-dense matcher's points, working pixels
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """When pairs are matched again, and by what."""
+
+    matcher: Matcher
+    strong_share: float = 0.1  # of a photo's cells: verified matches that hold two photos together
+
+    def run(self, images: Sequence[Image], folder: Path) -> None:
+        """Replace the matches of weak pairs in a folder of `match_photos`; writes `rescue.json`.
+
+        Interrupted, it continues: what is to be matched again is decided once.
+        """
+        if (folder / RESCUE_FILE).exists():
+            return
+        inner = folder / "rescue"
+        plan = inner / "plan.json"
+        if not plan.exists():
+            inner.mkdir(exist_ok=True)
+            chosen = self.choose(images, load_matches(folder))
+            write_atomic(plan, json.dumps([list(pair) for pair in chosen]))
+        pairs = [(int(a), int(b)) for a, b in json.loads(plan.read_text())]
+        if pairs:
+            log.info("rescue: %d pairs are matched again, densely", len(pairs))
+            match_photos(images, self.matcher, inner, pairs)
+            for pair in pairs:
+                shutil.copyfile(pair_file(inner, pair), pair_file(folder, pair))
+        names = [[images[a].name, images[b].name] for a, b in pairs]
+        write_atomic(folder / RESCUE_FILE, json.dumps(names))
+        shutil.rmtree(inner)
+
+    def choose(
+        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
+    ) -> list[tuple[int, int]]:
+        """The pairs to match again; none when strong pairs connect all photos."""
+        inliers = count_inliers(images, matches)
+        cells = [image.work_width * image.work_height / CELL_PX**2 for image in images]
+        strong = [
+            p for p, n in inliers.items()
+            if n >= self.strong_share * min(cells[p[0]], cells[p[1]])
+        ]  # fmt: skip
+        part = components(len(images), strong)
+        if len(set(part)) == 1:
+            return []
+        if len(images) <= FEW:
+            return sorted(inliers)
+        chosen = set()
+        for photo in range(len(images)):
+            mine = sorted((p for p in inliers if photo in p), key=lambda p: (-inliers[p], p))
+            across = [p for p in mine if part[p[0]] != part[p[1]]]
+            chosen |= {*mine[:PARTNERS], *across[:PARTNERS]}
+        return sorted(chosen)
+
+
+def count_inliers(
+    images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
+) -> dict[tuple[int, int], int]:
+    """Matches of every pair that fit one rigid scene, focal lengths unknown; 0 if unverified."""
+    groups = group_photos(images, focal_px=None, share="size")
+    lens_of = {photo: group.lens for group in groups for photo in group.photos}
+    lenses = [lens_of[i] for i in range(len(images))]
+    scales = [scale_of(image) for image in images]
+    found = verify_pairs(matches, lenses, scales, Verification(), trusted=False)
+    return {(p.a, p.b): len(p.inliers) if p.verified else 0 for p in found}
+
+
+def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """The connected part of each of `count` nodes, named by its smallest node."""
+    part = list(range(count))
+    for a, b in edges:
+        low, high = sorted((part[a], part[b]))
+        part = [low if p == high else p for p in part]
+    return part

@@ -1,0 +1,97 @@
+"""Weak pairs are found and matched again; an interrupted rescue continues."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from corr.matchers.base import Matcher
+from corr.matching import load_matches, match_photos
+from recon.rescue import Rescue, components
+from tests.synthetic import ring_scene
+
+
+@dataclass
+class Canned(Matcher):
+    """Matches of a made-up world, some of them only."""
+
+    matches: dict = field(default_factory=dict)
+    share: dict = field(default_factory=dict)  # of the matches, by pair; all where not named
+    stop_after: int = 1000
+    asked: list = field(default_factory=list)
+
+    def match_pairs(self, images, pairs):
+        for pair in pairs:
+            if len(self.asked) == self.stop_after:
+                raise KeyboardInterrupt
+            self.asked.append(pair)
+            count = int(len(self.matches[pair]) * self.share.get(pair, 1.0))
+            yield pair, self.matches[pair].select(np.arange(count))
+
+
+def world_of(num_views):
+    return ring_scene(num_views, 600, noise_px=0.3)
+
+
+def prepared(world, folder, share):
+    """A folder of matches in which some pairs have few."""
+    match_photos(world.images, Canned(world.matches, share), folder, sorted(world.matches))
+    return folder
+
+
+def rescue_of(world, **options):
+    # 611 x 467 px have 4458 cells: 446 matches hold two photos together.
+    return Rescue(Canned(world.matches, **options))
+
+
+def test_components():
+    assert components(5, [(3, 4), (0, 2), (2, 4)]) == [0, 1, 0, 0, 0]
+    assert components(3, []) == [0, 1, 2]
+
+
+def test_strong_photos_are_left_alone(tmp_path):
+    world = world_of(4)
+    share = dict.fromkeys([(0, 2), (0, 3), (1, 3)], 0.1)  # neighbours hold the chain together
+    folder = prepared(world, tmp_path / "m", share)
+    rescue = rescue_of(world)
+    rescue.run(world.images, folder)
+    assert rescue.matcher.asked == []
+    assert len(load_matches(folder)[0, 2]) < 70
+    assert (folder / "rescue.json").read_text() == "[]"
+
+
+def test_a_few_photos_that_fall_apart_are_all_matched_again(tmp_path):
+    world = world_of(3)
+    folder = prepared(world, tmp_path / "m", {(0, 2): 0.2, (1, 2): 0.2})
+    rescue_of(world).run(world.images, folder)
+    found = load_matches(folder)
+    assert all(len(found[pair]) == len(world.matches[pair]) for pair in found)
+    assert not (folder / "rescue").exists()
+
+
+def test_of_many_photos_only_pairs_around_the_gap_are(tmp_path):
+    world = world_of(10)
+    weak = {p: 0.2 for p in world.matches if (p[0] < 5) != (p[1] < 5)}
+    folder = prepared(world, tmp_path / "m", weak)
+    rescue = rescue_of(world)
+    rescue.run(world.images, folder)
+    asked = set(rescue.matcher.asked)
+    assert {p for p in asked if p in weak}
+    assert len(asked) < len(world.matches)
+    for photo in range(10):  # tracks link within one matcher: every photo has partners on its side
+        assert any(photo in p and p not in weak for p in asked)
+
+
+def test_an_interrupted_rescue_continues(tmp_path):
+    world = world_of(4)
+    folder = prepared(world, tmp_path / "m", dict.fromkeys(world.matches, 0.2))
+    first = rescue_of(world, stop_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(world.images, folder)
+    second = rescue_of(world)
+    second.run(world.images, folder)
+    assert second.matcher.asked == sorted(world.matches)[2:]
+    assert all(len(m) == len(world.matches[p]) for p, m in load_matches(folder).items())
+    third = rescue_of(world)
+    third.run(world.images, folder)
+    assert third.matcher.asked == []
