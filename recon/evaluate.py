@@ -144,7 +144,7 @@ def evaluate(options: EvalOptions) -> str:
     truth = Truth(options.cameras or used.scene.cameras, options.surface or used.scene.surface)
     check_truth(truth.cameras, truth.surface)
     metrics = m.Metrics.read(run)
-    metrics.notes = []
+    metrics.notes = [n for n in metrics.notes if n.startswith("photos: ")]
     names, prepare = photo_preparer(used, options.images, options.hold_out)
     refuse_inputs(run, names, Path(options.images or used.scene.images))
     start = perf_counter()

@@ -145,8 +145,10 @@ class Run:
         from corr.matchers.xfeat import XFeatStar
         from recon.rescue import Rescue
 
-        wanted = self.options.rescue and isinstance(self.options.matcher, XFeatStar)
-        return Rescue(DenseMatcher()) if wanted else None
+        matcher = self.options.matcher
+        if not (self.options.rescue and isinstance(matcher, XFeatStar)):
+            return None
+        return Rescue(DenseMatcher(), replace(matcher, rotate=True))
 
     def cameras(self, photos: PhotoSet, matches: dict) -> Reconstruction:
         """Poses, tracks and undistorted photos."""

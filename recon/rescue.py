@@ -2,13 +2,14 @@
 
 A semi-dense matcher is quick and good up to 30 degrees or so between views; few photos are often
 further apart. Where its verified matches do not hold the photos together, the dense matcher, which
-costs seconds a pair, replaces them.
+costs seconds a pair, replaces them. A photo that still matches nothing is tried in four quarter
+turns: matchers fail beyond 45 degrees of roll.
 """
 
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Rescue:
     """When pairs are matched again, and by what."""
 
     matcher: Matcher
+    turning: Matcher | None = None  # tries quarter turns, for photos that match nothing else
     strong_share: float = 0.1  # of a photo's cells: verified matches that hold two photos together
 
     def run(self, images: Sequence[Image], folder: Path) -> None:
@@ -41,21 +43,25 @@ class Rescue:
         """
         if (folder / RESCUE_FILE).exists():
             return
-        inner = folder / "rescue"
-        plan = inner / "plan.json"
-        if not plan.exists():
-            inner.mkdir(exist_ok=True)
-            chosen = self.choose(images, load_matches(folder))
-            write_atomic(plan, json.dumps([list(pair) for pair in chosen]))
-        pairs = [(int(a), int(b)) for a, b in json.loads(plan.read_text())]
+        dense, turned = folder / "rescue" / "dense", folder / "rescue" / "turned"
+        pairs = _planned(dense, lambda: self.choose(images, load_matches(folder)))
         if pairs:
             log.info("rescue: %d pairs are matched again, densely", len(pairs))
-            match_photos(images, self.matcher, inner, pairs)
-            for pair in pairs:
-                shutil.copyfile(pair_file(inner, pair), pair_file(folder, pair))
-        names = [[images[a].name, images[b].name] for a, b in pairs]
+            match_photos(images, self.matcher, dense, pairs)
+            _take(dense, folder, pairs)
+        again = _planned(turned, lambda: self.lonely(images, load_matches(folder)))
+        if again and self.turning is not None:
+            log.info("rescue: %d pairs are matched again in quarter turns", len(again))
+            match_photos(images, self.turning, turned, again)
+            inliers = count_inliers(images, load_matches(turned))
+            again = [pair for pair in again if inliers[pair]]
+            _take(turned, folder, again)
+        names = {
+            what: [[images[a].name, images[b].name] for a, b in which]
+            for what, which in (("dense", pairs), ("turned", again))
+        }
         write_atomic(folder / RESCUE_FILE, json.dumps(names))
-        shutil.rmtree(inner)
+        shutil.rmtree(folder / "rescue")
 
     def choose(
         self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
@@ -78,6 +84,30 @@ class Rescue:
             across = [p for p in mine if part[p[0]] != part[p[1]]]
             chosen |= {*mine[:PARTNERS], *across[:PARTNERS]}
         return sorted(chosen)
+
+    def lonely(
+        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
+    ) -> list[tuple[int, int]]:
+        """The pairs of photos that have not one verified pair; none without a turning matcher."""
+        if self.turning is None:
+            return []
+        inliers = count_inliers(images, matches)
+        tied = {photo for pair, count in inliers.items() if count for photo in pair}
+        return sorted(pair for pair in inliers if not set(pair) <= tied)
+
+
+def _planned(folder: Path, choose: Callable[[], list[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """What was chosen before an interruption, or is now."""
+    plan = folder / "plan.json"
+    if not plan.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(plan, json.dumps([list(pair) for pair in choose()]))
+    return [(int(a), int(b)) for a, b in json.loads(plan.read_text())]
+
+
+def _take(source: Path, folder: Path, pairs: Sequence[tuple[int, int]]) -> None:
+    for pair in pairs:
+        shutil.copyfile(pair_file(source, pair), pair_file(folder, pair))
 
 
 def count_inliers(

@@ -16,6 +16,7 @@ from recon import workspace
 from recon.held_out import draw, save_picture
 from recon.image_metrics import masked_ssim, psnr
 from recon.poses.output import UNCERTAINTY_FILE
+from recon.poses.solve import FINDINGS_FILE
 from recon.render.base import Renderer
 from recon.report import metrics as m
 from recon.report.metadata import collect_metadata
@@ -43,6 +44,7 @@ def finish(
     pictures, masks = workspace.load_pictures(job.folder("cameras"), splats.views)
     training = render_inputs(job.out / "renders", splats, pictures, masks, renderer)
     export(job, splats)
+    findings_file = job.folder("cameras") / FINDINGS_FILE
     metrics = m.Metrics(
         metadata=collect_metadata(
             seed=job.options.seed,
@@ -53,6 +55,7 @@ def finish(
         photos=count_photos(job, photos, reconstruction),
         stages=[m.StageCost(n, s.seconds, s.peak_mb, s.reused) for n, s in job.stages],
         training=training,
+        notes=[f"photos: {f}" for f in json.loads(findings_file.read_text())],
         uncertainty=read_uncertainty(job.folder("cameras")),
         splats=count_splats(job, splats),
         mesh=count_mesh(job),
@@ -182,6 +185,7 @@ def closing_lines(metrics: m.Metrics) -> tuple[str, ...]:
     photos = metrics.photos
     lines = [f"{photos.placed} of {photos.used} photos placed"]
     lines += [f"  left out: {name}: {reason}" for name, reason in photos.left_out.items()]
+    lines += [f"  {note}" for note in metrics.notes if note.startswith("photos: ")]
     for sigma in metrics.uncertainty.cameras if metrics.uncertainty else []:
         if sigma.unsure:
             lines.append(

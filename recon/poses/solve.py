@@ -1,5 +1,6 @@
 """The camera stage: matches in, placed pinhole views, points and undistorted photos out."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from corr.errors import UserError
 from corr.matches import Matches
 from corr.photos import Image
+from corr.store import write_atomic
 from recon.scene import Reconstruction
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from recon.poses.uncertainty import Uncertainty
 
 log = logging.getLogger(__name__)
+FINDINGS_FILE = "findings.json"
 CAMERAS = ("auto", "pinhole", "radial")
 USES = ("", "intrinsics", "prior", "known")
 
@@ -35,6 +38,7 @@ class Placed:
     pairs: "list[TwoView]"
     left_out: dict[str, str]  # why, by photo name
     uncertainty: "Uncertainty"
+    findings: list[str]  # what is weak about the photos, one sentence each
 
 
 @dataclass
@@ -79,8 +83,8 @@ class PoseSolver:
         """Place as many photos as possible; every other one is left out with its reason.
 
         Writes into `folder`: the COLMAP text model, `images/` and `masks/` (undistorted, working
-        size), `distorted.json` (lenses as taken), `two_view.json`, `uncertainty.json` and
-        `left_out.json`.
+        size), `distorted.json` (lenses as taken), `two_view.json`, `uncertainty.json`,
+        `findings.json` (what is weak about the photos) and `left_out.json`.
 
         Raises:
             UserError: Fewer than two photos can be placed.
@@ -105,6 +109,9 @@ class PoseSolver:
             len(reconstruction.views), len(images), len(reconstruction.xyz_world),
             placed.bundle.rms_px, perf_counter() - start,
         )  # fmt: skip
+        write_atomic(folder / FINDINGS_FILE, json.dumps(placed.findings, indent=1))
+        for finding in placed.findings:
+            log.warning("photos: %s", finding)
         for name, reason in placed.left_out.items():
             log.warning("%s is left out: %s", name, reason)
         return reconstruction
@@ -181,6 +188,7 @@ class Placement:
     def run(self) -> Placed:
         """Link, climb the ladder, refine; photos that contradict the rest go."""
         from recon.poses.evidence import Evidence
+        from recon.poses.findings import findings
         from recon.poses.link import link, thin
         from recon.poses.reasons import no_pair_message, reasons_for
 
@@ -210,7 +218,8 @@ class Placement:
         if known:
             left_out = dict.fromkeys(left_out, f"{o.cameras} has no pose for it")
         sigmas = refinement.finish.uncertainty(bundle, refined.cov_px)
-        return Placed(bundle, self.pairs, left_out, sigmas)
+        weak_points = findings(bundle, self.pairs, self.matches, names, evidence)
+        return Placed(bundle, self.pairs, left_out, sigmas, weak_points)
 
     def _rough(self, names: list[str], tracks: "Linked", evidence: "Evidence") -> "Bundle | None":
         from recon.poses.ladder import Ladder

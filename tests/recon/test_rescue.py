@@ -1,13 +1,18 @@
 """Weak pairs are found and matched again; an interrupted rescue continues."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from corr.matchers.base import Matcher
+from corr.matchers.xfeat import XFeatStar
 from corr.matching import load_matches, match_photos
-from recon.rescue import Rescue, components
+from corr.photo_input import prepare_photos
+from recon.rescue import Rescue, components, count_inliers
+from tests.conftest import SAMPLE
 from tests.synthetic import ring_scene
 
 
@@ -57,7 +62,7 @@ def test_strong_photos_are_left_alone(tmp_path):
     rescue.run(world.images, folder)
     assert rescue.matcher.asked == []
     assert len(load_matches(folder)[0, 2]) < 70
-    assert (folder / "rescue.json").read_text() == "[]"
+    assert json.loads((folder / "rescue.json").read_text()) == {"dense": [], "turned": []}
 
 
 def test_a_few_photos_that_fall_apart_are_all_matched_again(tmp_path):
@@ -95,3 +100,24 @@ def test_an_interrupted_rescue_continues(tmp_path):
     third = rescue_of(world)
     third.run(world.images, folder)
     assert third.matcher.asked == []
+
+
+@pytest.mark.weights
+def test_a_photo_on_its_side_is_tied_in(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("photo_01", "photo_03", "photo_05"):
+        with PilImage.open(SAMPLE / "photos" / f"{name}.jpg") as photo:
+            small = photo.resize((320, 240), PilImage.Resampling.LANCZOS)
+        if name == "photo_05":
+            small = small.transpose(PilImage.Transpose.ROTATE_90)
+        small.save(tmp_path / "in" / f"{name}.png")
+    images = prepare_photos(tmp_path / "in", tmp_path / "out", max_side=320).images
+    quick = XFeatStar()
+    match_photos(images, quick, tmp_path / "m", [(0, 1), (0, 2), (1, 2)])
+    before = count_inliers(images, load_matches(tmp_path / "m"))
+    assert before[0, 2] == before[1, 2] == 0
+    Rescue(quick, replace(quick, rotate=True)).run(images, tmp_path / "m")
+    after = count_inliers(images, load_matches(tmp_path / "m"))
+    assert min(after.values()) > 50
+    turned = json.loads((tmp_path / "m" / "rescue.json").read_text())["turned"]
+    assert ["photo_01.png", "photo_05.png"] in turned

@@ -1,0 +1,141 @@
+"""What is weak about the photos themselves, in words that a photographer understands."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from corr.matches import Matches
+from recon.poses.bundle import Bundle
+from recon.poses.evidence import CONTRADICTS, Evidence
+from recon.poses.two_view import TwoView
+
+PLANAR_SHARE = 0.8  # of the verified pairs
+FORWARD = 0.94  # cosine between the step and the direction of view: within 20 degrees
+ON_A_LINE = 0.03  # second extent of the cameras over the first
+SCALE = 2.5  # times larger in one photo than in every other one it matches
+NAMED = 3  # photos or pairs named in a sentence
+
+
+def findings(
+    bundle: Bundle,
+    pairs: Sequence[TwoView],
+    matches: Mapping[tuple[int, int], Matches],
+    names: Sequence[str],
+    evidence: Evidence,
+) -> list[str]:
+    """Sentences about degenerate input; none for good photos.
+
+    Args:
+        bundle: The final cameras.
+        pairs: All two-view results.
+        matches: By photo indices, original pixels.
+        names: Of all photos.
+        evidence: Verified matches by pair.
+    """
+    verified = [p for p in pairs if p.verified]
+    found = [
+        _one_place(verified, names),
+        _plane(verified),
+        _forward(bundle, verified),
+        _line(bundle),
+        _look_alike(bundle, names, evidence),
+        *_scales(verified, matches, names),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = len(items) - NAMED
+    return ", ".join(items[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _one_place(verified: Sequence[TwoView], names: Sequence[str]) -> str:
+    same = [f"{names[p.a]} and {names[p.b]}" for p in verified if p.label == "rotation"]
+    if not same:
+        return ""
+    return (
+        f"taken from one place: {_listed(same)}; such a pair measures no depth, step sideways "
+        "between photos"
+    )
+
+
+def _plane(verified: Sequence[TwoView]) -> str:
+    flat = sum(p.label == "planar" for p in verified)
+    if not verified or flat < PLANAR_SHARE * len(verified):
+        return ""
+    return (
+        "the scene is nearly flat: focal length and depth are weakly determined; give "
+        "poses.focal_px or poses.cameras if you know them"
+    )
+
+
+def _forward(bundle: Bundle, verified: Sequence[TwoView]) -> str:
+    placed = [p for p in verified if p.a in bundle.poses and p.b in bundle.poses]
+    if not placed:
+        return ""
+    along = [_along_view(bundle, p.a, p.b) for p in placed]
+    if np.median(along) < FORWARD:
+        return ""
+    return (
+        "the camera moved along its direction of view: what lies in the middle of the photos has "
+        "hardly any parallax; add photos from a step to the side"
+    )
+
+
+def _along_view(bundle: Bundle, a: int, b: int) -> float:
+    step = bundle.poses[b].centre - bundle.poses[a].centre
+    view = bundle.poses[a].R[2] + bundle.poses[b].R[2]
+    length = np.linalg.norm(step) * np.linalg.norm(view)
+    return float(abs(step @ view) / max(length, 1e-300))
+
+
+def _line(bundle: Bundle) -> str:
+    centres = np.stack([pose.centre for pose in bundle.poses.values()])
+    if len(centres) < 3:
+        return ""
+    extent = np.linalg.svd(centres - centres.mean(0), compute_uv=False)
+    if extent[1] > ON_A_LINE * extent[0]:
+        return ""
+    return (
+        "all cameras stand on one line: the turn of the scene about that line rests on the "
+        "pictures alone; a photo from above or below makes it firm"
+    )
+
+
+def _look_alike(bundle: Bundle, names: Sequence[str], evidence: Evidence) -> str:
+    agreeing = evidence.agreeing(bundle)
+    against = [
+        f"{names[a]} and {names[b]}"
+        for (a, b), (uv_a, _) in evidence.pairs.items()
+        if a in bundle.poses and b in bundle.poses and agreeing[a, b] < CONTRADICTS * len(uv_a)
+    ]
+    if not against:
+        return ""
+    return (
+        f"match each other, but not where all photos together put them: {_listed(against)}; parts "
+        "of the scene may look alike, or something moved"
+    )
+
+
+def _scales(
+    verified: Sequence[TwoView], matches: Mapping[tuple[int, int], Matches], names: Sequence[str]
+) -> list[str]:
+    """Photos in which everything is much larger than in every photo that they match."""
+    ratios: dict[int, list[float]] = {}
+    for p in verified:
+        m = matches[p.a, p.b].select(p.inliers)
+        ratio = _spread(m.uv_a) / max(_spread(m.uv_b), 1e-9)
+        ratios.setdefault(p.a, []).append(ratio)
+        ratios.setdefault(p.b, []).append(1 / max(ratio, 1e-9))
+    return [
+        f"{names[photo]} shows the scene {min(r):.1f} times larger than the photos it matches; "
+        "photos in between would tie it in more firmly"
+        for photo, r in sorted(ratios.items())
+        if min(r) >= SCALE
+    ]
+
+
+def _spread(uv: Float[np.ndarray, "n 2"]) -> float:
+    """Size of a set of points, robust against a few far ones."""
+    return float(np.median(np.linalg.norm(uv - np.median(uv, axis=0), axis=-1)))
