@@ -14,6 +14,7 @@ _KINDS = {
     "StringNode": "text", "ListConfig": "a list such as [1,2]",
 }  # fmt: skip
 _MOST_COMBINATIONS = 64  # of swept choices that are looked at
+_ALIKE = 0.65  # least similarity of a name that is suggested instead
 
 
 class UsageError(Exception):
@@ -147,7 +148,7 @@ def _advice(key: str, names: list[str]) -> str:
     # A group in common makes any two long names alike.
     beside = [n for n in names if n.rpartition(".")[:2] == (group, dot)]
     compared = {n.rpartition(".")[2]: n for n in beside} if beside else {n: n for n in names}
-    close = difflib.get_close_matches(last if beside else key, compared, 1)
+    close = difflib.get_close_matches(last if beside else key, compared, 1, _ALIKE)
     near = [compared[c] for c in close] or [n for n in names if n.rpartition(".")[2] == last]
     return f"did you mean {near[0]}?" if near else "--help lists them"
 

@@ -99,7 +99,8 @@ def score_cameras(views: Iterable[View], true_views: Mapping[str, View]) -> Came
     pairs = []
     for view in views:
         name = Path(view.name)  # our exports append .png to it: then it is the stem
-        found = by_name.get(name.name) or by_stem.get(name.name) or by_stem.get(name.stem)
+        stems = by_stem.get(name.name) or by_stem.get(name.stem)
+        found = by_name.get(name.name) or by_name.get(name.stem) or stems
         if found is not None:
             pairs.append((view, found))
     if not pairs:

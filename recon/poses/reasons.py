@@ -29,7 +29,10 @@ def reasons_for(
             continue
         reason = reason_for(photo, pairs, names, placed)
         if photo in weak:
-            reason = f"placed at first, but fewer than {min_points} points fitted in the end"
+            reason = (
+                f"placed at first, but fewer than {min_points} points fitted in the end: its "
+                "matches with the other photos are too few, or wrong"
+            )
         elif photo in contradicting:
             reason = (
                 "placed at first, but most of its verified matches contradict that place (parts of "

@@ -18,10 +18,7 @@ def test_zero_corrections_leave_the_poses(corrections):
     for i, view in enumerate(scenes.arc(3)):
         wanted = torch.tensor(view.cam_from_world.matrix, dtype=torch.float32)
         assert torch.equal(corrections.cam_from_world(i).detach(), wanted)
-        same = corrections.view(i, view)
-        assert same.name == view.name
-        # through float32 and back
-        assert np.abs(same.cam_from_world.matrix - view.cam_from_world.matrix).max() < 1e-6
+        assert corrections.view(i, view) is view  # known poses keep their bits
 
 
 @pytest.mark.parametrize("entry", range(6))
@@ -36,9 +33,8 @@ def test_unit_twist_moves_the_picture_by_about_a_pixel_at_the_median_depth(corre
         corrections.twist_px[1, entry] = 1.0
     moved, _ = view.camera.project(corrections.view(1, view).cam_from_world.apply(world))
     assert np.linalg.norm(moved - at) == pytest.approx(1.0, abs=0.02)
-    other, _ = view.camera.project(corrections.view(0, view).cam_from_world.apply(world))
-    still, _ = view.camera.project(scenes.arc(3)[0].cam_from_world.apply(world))
-    assert np.abs(other - still).max() < 1e-3  # float32 pose
+    first = scenes.arc(3)[0]
+    assert corrections.view(0, first) is first
 
 
 def test_corrected_pose_is_rigid_after_large_twists(corrections):
