@@ -101,6 +101,8 @@ def small(words: list[str]) -> list[str]:
         return words
     if any(w.startswith("scene.frames=") for w in words):
         return [*words, *SMALLER, f"scene.frames={len(PHOTOS)}"]
+    if "-m" in words:  # one run per value: pictures half the size
+        return [*words, *(w for w in SMALLER if "max_side" not in w), "scene.max_side=160"]
     return [*words, *SMALLER]
 
 

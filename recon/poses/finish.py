@@ -20,6 +20,7 @@ from recon.poses.whitened import LensPrior, Model, PosePrior, adjust_whitened
 
 log = logging.getLogger(__name__)
 EXACT = 1e-6  # sigma that stands for none
+TOLERANCE = 1e-6  # relative fall of the cost that ends an adjustment; ten times is no nearer
 ROUNDS = 2  # of adjusting and choosing observations
 
 
@@ -66,7 +67,9 @@ class Finish:
             bundle = bundle.filtered(self.limit_px, self.min_angle_deg)
             if len(bundle.poses) < 2 or not bundle.active.any():
                 break
-            found = adjust_whitened(bundle, cov_px, self.model(bundle, distortion=distorted))
+            found = adjust_whitened(
+                bundle, cov_px, self.model(bundle, distortion=distorted), tolerance=TOLERANCE
+            )
             if distorted and not all(lens.plausible() for lens in found.lenses):
                 log.warning("finish: the distortion ran away; photos are taken as undistorted")
                 lenses = tuple(lens.undistorted() for lens in bundle.lenses)

@@ -19,7 +19,7 @@ from recon.poses.lens import Lens
 log = logging.getLogger(__name__)
 POSE = 6  # a turn of the camera (radians, its own axes), then a shift of its centre (world)
 LENS = ("focal", "cx", "cy", "k1", "k2", "p1", "p2")  # focal: its logarithm
-STEPS, TOLERANCE = 50, 1e-9  # iterations; relative fall of the cost that ends them
+STEPS = 50  # iterations at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,13 @@ def whiten(cov_px: Float[np.ndarray, "m 2 2"]) -> Float[np.ndarray, "m 2 2"]:
     return np.linalg.inv(np.linalg.cholesky(cov_px))
 
 
-def adjust_whitened(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: Model) -> Bundle:
+def adjust_whitened(
+    bundle: Bundle,
+    cov_px: Float[np.ndarray, "m 2 2"],
+    model: Model,
+    *,
+    tolerance: float = 1e-9,
+) -> Bundle:
     """The bundle that minimises the whitened robust error of its active observations.
 
     Fixed poses keep their bits. The result does not depend on threads: there is one.
@@ -78,6 +84,7 @@ def adjust_whitened(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: M
         bundle: Start; observations that are not active are not looked at.
         cov_px: Covariance of every observation of the table.
         model: What is free and known.
+        tolerance: Relative fall of the cost that ends the iteration.
     """
     white = whiten(cov_px)
     cost = total_cost(bundle, white, model)
@@ -96,7 +103,7 @@ def adjust_whitened(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: M
             break
         bundle, damping = better, max(damping / 10, 1e-10)
         fall, cost = (cost - new) / max(cost, 1e-300), new
-        if fall < TOLERANCE:
+        if fall < tolerance:
             break
     return bundle
 
