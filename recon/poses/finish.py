@@ -19,6 +19,7 @@ from recon.poses.uncertainty import Uncertainty, estimate
 from recon.poses.whitened import LensPrior, Model, PosePrior, adjust_whitened
 
 log = logging.getLogger(__name__)
+WIDER = 3.0  # real lenses' spread over the sigmas that the adjustment works with
 EXACT = 1e-6  # sigma that stands for none
 TOLERANCE = 1e-6  # relative fall of the cost that ends an adjustment; ten times is no nearer
 ROUNDS = 2  # of adjusting and choosing observations
@@ -45,7 +46,12 @@ class Finish:
 
     def uncertainty(self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"]) -> Uncertainty:
         """Sigmas with every lens as unknown as it is, distortion that was dropped included."""
-        return estimate(bundle, cov_px, self.model(bundle, distortion=not self.pinhole))
+        model = self.model(bundle, distortion=not self.pinhole)
+        wide = {
+            k: replace(p, sigma={n: s if n == "focal" else WIDER * s for n, s in p.sigma.items()})
+            for k, p in model.lens_priors.items()
+        }
+        return estimate(bundle, cov_px, replace(model, lens_priors=wide))
 
     def model(self, bundle: Bundle, *, distortion: bool) -> Model:
         """What the last adjustment holds, frees and knows."""
