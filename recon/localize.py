@@ -21,6 +21,7 @@ from recon.evaluate import read_options, refuse_inputs
 from recon.held_out import PhotoScore, score_held_out
 from recon.options_localize import LocalizeOptions
 from recon.scene import View
+from recon.workspace import check_truth
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ def localize(options: LocalizeOptions) -> str:
     from recon.splats.fitted import load_fitted
 
     run, source = Path(options.run).expanduser(), Path(options.image).expanduser()
+    if not source.exists():
+        raise UserError(f"there is no {source}; give image=<photo or folder>")
+    if options.cameras:
+        check_truth(options.cameras, "")
     used = read_options(run)
     folder = source if source.is_dir() else source.parent
     out = Path(options.out).expanduser() if options.out else run / "localized"
@@ -57,27 +62,39 @@ def localize(options: LocalizeOptions) -> str:
     if not views:
         raise UserError("; ".join(f"{n} cannot be placed: {r}" for n, r in reasons.items()))
     write_transforms(out / "transforms.json", views, "photos")
-    errors = _errors(views, options.cameras)
+    errors = _errors(views, options.cameras, splats.views)
     write_atomic(out / "errors.json", json.dumps(errors, indent=1))
-    return "\n".join(_lines(scores, reasons, errors, out))
+    centres = {view.name: view.cam_from_world.centre.tolist() for view in views}
+    return "\n".join(_lines(scores, centres, reasons, errors, out))
 
 
-def _errors(views: Sequence[View], cameras: str) -> dict[str, dict[str, float]]:
-    """Rotation and centre errors by photo, in the run's world; empty without truth."""
+def _errors(
+    views: Sequence[View], cameras: str, placed: Sequence[View]
+) -> dict[str, dict[str, float]]:
+    """Rotation and centre errors by photo, in the truth's world; empty without truth.
+
+    The worlds are aligned by the run's own cameras where the truth names two of them or more.
+    """
     if not cameras:
         return {}
     import numpy as np
 
-    from corr.geometry import rotation_angle
-    from recon.camera_metrics import read_cameras
+    from corr.geometry import Sim3, rotation_angle
+    from recon.camera_metrics import read_cameras, score_cameras
 
     truth = read_cameras(Path(cameras))
+    try:
+        aligned = score_cameras(placed, truth).true_from_world
+    except UserError:  # the truth knows none of the run's cameras: it must be of the run's world
+        aligned = None
+    true_from_world = aligned or Sim3(1.0, np.eye(3), np.zeros(3))
     errors = {}
     for view in views:
         true = truth.get(view.name) or truth.get(Path(view.name).stem)
         if true is not None:
-            turn = rotation_angle(view.cam_from_world.R @ true.cam_from_world.R.T)
-            shift = view.cam_from_world.centre - true.cam_from_world.centre
+            found = true_from_world.apply_to_camera(view.cam_from_world)
+            turn = rotation_angle(found.R @ true.cam_from_world.R.T)
+            shift = found.centre - true.cam_from_world.centre
             errors[view.name] = {
                 "rotation_deg": float(np.degrees(turn)), "centre": float(np.linalg.norm(shift))
             }  # fmt: skip
@@ -86,13 +103,16 @@ def _errors(views: Sequence[View], cameras: str) -> dict[str, dict[str, float]]:
 
 def _lines(
     scores: Sequence[PhotoScore],
+    centres: dict[str, list[float]],
     reasons: dict[str, str],
     errors: dict[str, dict[str, float]],
     out: Path,
 ) -> list[str]:
     lines = [f"{len(scores)} of {len(scores) + len(reasons)} photos placed"]
     for s in scores:
-        line = f"  {s.name}: {s.inliers} points agree, render at {s.psnr:.1f} dB"
+        x, y, z = centres[s.name]
+        line = f"  {s.name}: at {x:.4g}, {y:.4g}, {z:.4g}; {s.inliers} points agree, render at "
+        line += f"{s.psnr:.1f} dB"
         if s.name in errors:
             e = errors[s.name]
             line += f"; off by {e['rotation_deg']:.3f} deg and {e['centre']:.4g} units"

@@ -11,7 +11,7 @@ class LocalizeOptions:
 
     run: str = "???"  # folder of a finished run
     image: str = "???"  # a photo, or a folder of photos, of the same scene
-    cameras: str = ""  # true cameras in the run's own world, to state errors: transforms.json
+    cameras: str = ""  # true cameras, to state errors; those of the run's photos align the worlds
     height: int = 480  # px, picture height at which photos are compared with renders
     device: str = "auto"  # auto | cpu | cuda
     out: str = ""  # result folder; empty = localized/ in the run's folder

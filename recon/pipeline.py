@@ -95,6 +95,7 @@ class Run:
         self.scene = workspace.absolute(workspace.with_sample(options.scene))
         self.options = hold_known_poses(replace(options, scene=self.scene))
         workspace.check_truth(self.scene.cameras, self.scene.surface)
+        workspace.check_given(options.poses.cameras)
         self.source = Source(self.scene)
         self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
         self.out = workspace.result_folder(options, sample)

@@ -78,6 +78,14 @@ def check_truth(cameras: str, surface: str) -> None:
             raise UserError(f"{surface} is no PLY of points ({error})") from None
 
 
+def check_given(cameras: str) -> None:
+    """Refuse given cameras that cannot be read before anything is computed."""
+    if cameras:
+        from recon.poses.given import read_given
+
+        read_given(Path(cameras))
+
+
 def result_folder(options: RunOptions, sample: bool) -> Path:
     """`out`, or `outputs/<name of the photos>`; one folder per job in a Hydra sweep."""
     if options.out:

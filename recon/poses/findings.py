@@ -5,15 +5,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from corr.geometry import rotation_angle
 from corr.matches import Matches
 from recon.poses.bundle import Bundle
 from recon.poses.evidence import CONTRADICTS, Evidence
 from recon.poses.two_view import TwoView
+from recon.poses.whitened import PosePrior
 
 PLANAR_SHARE = 0.8  # of the verified pairs
 FORWARD = 0.94  # cosine between the step and the direction of view: within 20 degrees
 ON_A_LINE = 0.03  # second extent of the cameras over the first
 SCALE = 2.5  # times larger in one photo than in every other one it matches
+KNOWN_SHARE = 0.1  # of all matches: fewer agree with wrong poses only
+OFF_SIGMAS = 5.0  # median distance from the priors, beyond which they were wrong
 NAMED = 3  # photos or pairs named in a sentence
 
 
@@ -43,6 +47,44 @@ def findings(
         *_scales(verified, matches, names),
     ]
     return [sentence for sentence in found if sentence]
+
+
+def given_findings(
+    bundle: Bundle,
+    pairs: Sequence[TwoView],
+    linked: int,
+    priors: Mapping[int, PosePrior],
+    *,
+    known: bool,
+) -> list[str]:
+    """Sentences about given poses that the photos contradict; `linked` observations in tracks."""
+    if known:
+        total = sum(p.num_matches for p in pairs)
+        near = sum(len(p.inliers) for p in pairs) / max(total, 1)
+        # Near their epipolar lines, and of those, at one point with all others of a track.
+        share = near * min(1.0, int(bundle.active.sum()) / max(linked, 1))
+        if share >= KNOWN_SHARE:
+            return []
+        return [
+            f"only {share:.0%} of the matches agree with the poses of poses.cameras: check that "
+            "they belong to these photos and that their axes are right (transforms.json: OpenGL's)"
+        ]
+    common = sorted(bundle.poses.keys() & priors.keys())
+    off = float(np.median([_sigmas_off(bundle, p, priors[p]) for p in common] or [0.0]))
+    if off <= OFF_SIGMAS:
+        return []
+    return [
+        f"the photos put cameras {off:.0f} sigmas from the poses of "
+        "poses.cameras, so their world is only roughly kept: raise poses.sigma_deg and "
+        "poses.sigma_percent, or take poses.use=intrinsics"
+    ]
+
+
+def _sigmas_off(bundle: Bundle, photo: int, prior: PosePrior) -> float:
+    pose, known = bundle.poses[photo], prior.cam_from_world
+    turn = float(np.degrees(rotation_angle(pose.R @ known.R.T))) / prior.sigma_deg
+    shift = float(np.linalg.norm(pose.centre - known.centre)) / prior.sigma_centre
+    return max(turn, shift)
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Cameras that the user brings: intrinsics, priors or exact poses, from the usual files."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,10 +83,31 @@ def _for_size(lens: Lens, image: Image) -> Lens:
 
 
 def _transforms(path: Path) -> dict[str, Given]:
+    photos = read_transforms(path)
+    _refuse_other_lenses(path)
+    if not photos:
+        raise UserError(f"{path} has no frames")
+    for photo in photos:
+        pose, K = photo.cam_from_world.matrix, photo.camera.K
+        if not (np.isfinite(pose).all() and np.isfinite(K).all()):
+            raise UserError(f"{path}: the camera of {photo.name} holds a number that is not finite")
     return {
         photo.path.name: Given(lens_of(photo.camera, photo.distortion), photo.cam_from_world)
-        for photo in read_transforms(path)
+        for photo in photos
     }
+
+
+def _refuse_other_lenses(path: Path) -> None:
+    """Lens models and coefficients that would be dropped silently."""
+    record = json.loads(path.read_text())
+    for values in (record, *record["frames"]):
+        model = str(values.get("camera_model", "OPENCV"))
+        more = [n for n in ("k3", "k4", "k5", "k6") if float(values.get(n) or 0.0) != 0.0]
+        if model not in (*MODELS, "PERSPECTIVE") or more:
+            what = f"a {model} camera" if model not in MODELS else f"distortion {', '.join(more)}"
+            raise UserError(
+                f"{path}: {what} is not understood; undistort first, or give k1 k2 p1 p2 of OPENCV"
+            )
 
 
 def lens_of(camera: Camera, distortion: Sequence[float] | None) -> Lens:
@@ -131,8 +153,11 @@ def _from_matrix(path: Path) -> Lens:
     try:
         numbers = np.array([float(w) for w in path.read_text().replace(",", " ").split()])
         return _lens_of_K(numbers.reshape(3, 3), 0, 0, ())
-    except ValueError as error:
-        raise UserError(f"{path} does not hold the nine numbers of K ({error})") from None
+    except ValueError:
+        raise UserError(
+            f"{path} must hold the nine numbers of K with positive focal lengths, or be a "
+            "transforms.json, a COLMAP model or an OpenCV calibration"
+        ) from None
 
 
 def _opencv(path: Path) -> Lens:
@@ -141,7 +166,9 @@ def _opencv(path: Path) -> Lens:
     try:
         file = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
     except (cv2.error, SystemError):
-        raise UserError(f"{path} holds no cameras that can be read") from None
+        raise UserError(
+            f"{path} is neither a transforms.json nor an OpenCV calibration that can be read"
+        ) from None
     matrices = [file.getNode(n).mat() for n in ("camera_matrix", "cameraMatrix", "K")]
     K = next((m for m in matrices if m is not None), None)
     if K is None:
@@ -153,7 +180,10 @@ def _opencv(path: Path) -> Lens:
     flat = [] if coefficients is None else coefficients.ravel().tolist()
     if any(flat[4:]):
         raise UserError(f"{path}: only k1 k2 p1 p2 are understood, it has {len(flat)} coefficients")
-    return _lens_of_K(K, size[0], size[1], flat[:4])
+    try:
+        return _lens_of_K(K, size[0], size[1], flat[:4])
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _lens_of_K(

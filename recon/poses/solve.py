@@ -76,6 +76,10 @@ class PoseSolver:
             raise ValueError(f"poses.min_inliers must be 8 or more, got {self.min_inliers}")
         if self.use and not self.cameras:
             raise ValueError(f"poses.use={self.use} needs poses.cameras=<file>")
+        if self.refine != "none" and not self.cameras:
+            raise ValueError("poses.refine is of given intrinsics: it needs poses.cameras=<file>")
+        if self.focal_px is not None and self.cameras:
+            raise ValueError("give poses.focal_px or poses.cameras, not both")
 
     def solve(
         self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches], folder: Path
@@ -151,10 +155,14 @@ class PoseSolver:
             return {}
         from recon.poses.given import for_photos, read_given
 
-        found = for_photos(read_given(Path(self.cameras)), images)
+        given = read_given(Path(self.cameras))
+        found = for_photos(given, images)
         if not found:
+            known = ", ".join(list(given)[:3])
             names = ", ".join(image.name for image in images[:3])
-            raise UserError(f"{self.cameras} names none of the photos ({names}, …)")
+            raise UserError(
+                f"{self.cameras} is about {known}, …: none of the photos ({names}, …) is named so"
+            )
         return found
 
     def _use(self, given: "Mapping[int, Given]") -> str:
@@ -188,7 +196,7 @@ class Placement:
     def run(self) -> Placed:
         """Link, climb the ladder, refine; photos that contradict the rest go."""
         from recon.poses.evidence import Evidence
-        from recon.poses.findings import findings
+        from recon.poses.findings import findings, given_findings
         from recon.poses.link import link, thin
         from recon.poses.reasons import no_pair_message, reasons_for
 
@@ -219,6 +227,11 @@ class Placement:
             left_out = dict.fromkeys(left_out, f"{o.cameras} has no pose for it")
         sigmas = refinement.finish.uncertainty(bundle, refined.cov_px)
         weak_points = findings(bundle, self.pairs, self.matches, names, evidence)
+        if self.use in ("prior", "known"):
+            priors = refinement.finish.pose_priors
+            weak_points += given_findings(
+                bundle, self.pairs, len(tracks.track), priors, known=known
+            )
         return Placed(bundle, self.pairs, left_out, sigmas, weak_points)
 
     def _rough(self, names: list[str], tracks: "Linked", evidence: "Evidence") -> "Bundle | None":

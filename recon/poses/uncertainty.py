@@ -64,8 +64,9 @@ def estimate(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: Model) -
     equations = linearise(bundle, white, model)
     H, *_ = reduced(bundle, equations, model)
     gauge = _gauge(bundle, model)
-    covariance = _inverse(H, gauge)
-    unknowns = equations.size + 3 * len(equations.points) - gauge.shape[1]
+    covariance = _inverse(H, gauge, singular=not model.priors)
+    fixed_by_none = 0 if model.priors else gauge.shape[1]
+    unknowns = equations.size + 3 * len(equations.points) - fixed_by_none
     redundancy = equations.residual.size + num_known(bundle, model) - unknowns
     chi2 = float((equations.residual**2).sum()) / max(redundancy, 1)
     covariance *= max(chi2, 1.0)
@@ -101,10 +102,11 @@ def _extent(bundle: Bundle) -> float:
 def _gauge(bundle: Bundle, model: Model) -> Float[np.ndarray, "k g"]:
     """Steps of the parameters that change the world and nothing that photos show.
 
-    Turns, shifts and the size of the world; none when two poses are known or any has a prior.
+    Turns, shifts and the size of the world; none when two poses are known. Priors fix the world
+    too, but how well says nothing of a camera: sigmas are relative to the other cameras then, too.
     """
     pose_at, _, size = layout(bundle, model)
-    if model.fixed or model.priors:
+    if model.fixed:
         # One fixed pose leaves the size open; everything else is known.
         wanted = [6] if len(model.fixed & bundle.poses.keys()) == 1 and not model.priors else []
     else:
@@ -125,7 +127,9 @@ def _gauge(bundle: Bundle, model: Model) -> Float[np.ndarray, "k g"]:
     return G[:, wanted]
 
 
-def _inverse(H: Float[np.ndarray, "k k"], gauge: Float[np.ndarray, "k g"]) -> np.ndarray:
+def _inverse(
+    H: Float[np.ndarray, "k k"], gauge: Float[np.ndarray, "k g"], *, singular: bool
+) -> np.ndarray:
     """Inverse of H where it has one; the gauge is fixed by the best fit of all centres and turns.
 
     Constraints G' D x = 0, with D balancing radians and world units.
@@ -137,7 +141,8 @@ def _inverse(H: Float[np.ndarray, "k k"], gauge: Float[np.ndarray, "k g"]) -> np
     held = gauge.copy()
     basis = np.linalg.qr(scale[:, None] * gauge)[0]
     # Any generalised inverse, then moved to the wanted gauge.
-    some = np.linalg.pinv(unit + basis @ basis.T, hermitian=True) / scale[:, None] / scale
+    full = unit + basis @ basis.T if singular else unit
+    some = np.linalg.pinv(full, hermitian=True) / scale[:, None] / scale
     weight = _balance(gauge)
     inner = held.T @ (weight[:, None] * held)
     P = np.eye(len(H)) - held @ np.linalg.pinv(inner, hermitian=True) @ (held * weight[:, None]).T

@@ -184,7 +184,7 @@ def _pair(
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         raise SystemExit("usage: python -m corr.semantic.datasets.tiny FOLDER")
     made = write_tiny(Path(sys.argv[1]))
     print(f"{made} pairs in {sys.argv[1]}; python -m corr eval benchmark=spair71k size=small …")

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 class Asic(Framed):
     """Learns a canonical space from frames with depth and photos; one category at a time."""
 
+    frames: str = "???"  # folder of multi-view frames with depth (data/README.md)
     steps: int = 300
     lr: float = 2e-3  # peak of AdamW; a half cosine brings it to 1 %
     drawn: int = 6  # frames of a step
@@ -57,7 +58,7 @@ class Asic(Framed):
                 raise ValueError(f"method.{name} must be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"method.dropout must lie in 0 … 1, got {self.dropout}")
-        if not self.frames:
+        if self.frames in ("", "???"):
             raise ValueError(
                 "method.frames must name a folder of multi-view frames with depth "
                 "(data/README.md), got nothing"

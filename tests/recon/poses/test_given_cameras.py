@@ -14,7 +14,7 @@ from recon.export.transforms import write_transforms
 from recon.poses.given import for_photos, read_given
 from recon.poses.lens import Lens
 from recon.poses.output import UNCERTAINTY_FILE
-from recon.poses.solve import PoseSolver
+from recon.poses.solve import FINDINGS_FILE, PoseSolver
 from recon.scene import View
 from tests.synthetic import FOCAL, HEIGHT, WIDTH, ring_scene
 
@@ -160,9 +160,13 @@ def test_a_lens_for_another_size_is_scaled(tmp_path):
     ("content", "options", "message"),
     [
         (None, {}, "there are no cameras at"),
-        ("{}", {}, "no camera_matrix|no cameras that can be read"),
+        ("{}", {}, "no camera_matrix|neither a transforms"),
         ("TRANSFORMS", {"use": "known"}, None),
-        ("OTHER", {}, "names none of the photos"),
+        ("OTHER", {}, "is about other_photo_0.png.*is named so"),
+        ("NAN", {}, "not finite"),
+        ("FISHEYE", {}, "OPENCV_FISHEYE camera is not understood"),
+        ("K3", {}, "distortion k3 is not understood"),
+        ("NO FRAMES", {}, "has no frames"),
         ("TURNED", {}, "another shape"),
         ("FAR", {"use": "known"}, "subtract an offset"),
         ("ONE PLACE", {"use": "known"}, "at one place"),
@@ -190,6 +194,17 @@ def test_what_cannot_be_used_is_said(tmp_path, content, options, message):
         path.write_text(content)
     elif content is not None:
         write(world, path, views)
+        record = json.loads(path.read_text())
+        match content:
+            case "NAN":
+                record["frames"][1]["transform_matrix"][0][3] = float("nan")
+            case "FISHEYE":
+                record["camera_model"] = "OPENCV_FISHEYE"
+            case "K3":
+                record["k3"] = 0.5
+            case "NO FRAMES":
+                record["frames"] = []
+        path.write_text(json.dumps(record))
     if message is None:
         assert solve(world, tmp_path / "out", cameras=str(path), **options).views
         return
@@ -200,7 +215,43 @@ def test_what_cannot_be_used_is_said(tmp_path, content, options, message):
 def test_options_are_checked():
     with pytest.raises(ValueError, match=r"poses\.use=known needs poses\.cameras"):
         PoseSolver(use="known")
+    with pytest.raises(ValueError, match=r"poses\.refine is of given intrinsics"):
+        PoseSolver(refine="focal")
+    with pytest.raises(ValueError, match=r"poses\.focal_px or poses\.cameras, not both"):
+        PoseSolver(focal_px=300.0, cameras="K.txt")
     with pytest.raises(ValueError, match=r"poses\.share must be one of size, folder, photo"):
         PoseSolver(share="lens")
     with pytest.raises(ValueError, match=r"poses\.sigma_deg must be positive"):
         PoseSolver(sigma_deg=0.0)
+
+
+def test_wrong_poses_are_named(tmp_path):
+    world = ring_scene(5, 400, noise_px=0.3, folder=tmp_path / "photos")
+    # Every photo has the pose of another one, far enough to fit nothing.
+    order = [2, 4, 1, 0, 3]
+    mixed = [replace(v, cam_from_world=world.views[order[i]].cam_from_world)
+             for i, v in enumerate(world.views)]  # fmt: skip
+    cameras = write(world, tmp_path / "mixed.json", mixed)
+    solve(world, tmp_path / "known", cameras=cameras, use="known")
+    found = json.loads((tmp_path / "known" / FINDINGS_FILE).read_text())
+    assert any("of the matches agree with the poses of poses.cameras" in f for f in found)
+    far = [replace(v, cam_from_world=turned(v.cam_from_world, 40, i))
+           for i, v in enumerate(world.views)]  # fmt: skip
+    cameras = write(world, tmp_path / "far.json", far)
+    solve(world, tmp_path / "prior", cameras=cameras, use="prior")
+    found = json.loads((tmp_path / "prior" / FINDINGS_FILE).read_text())
+    assert any("sigmas from the poses of poses.cameras" in f for f in found)
+
+
+def test_sigmas_of_wide_priors_are_those_of_the_photos(tmp_path):
+    world = ring_scene(4, 300, noise_px=0.3, folder=tmp_path / "photos")
+    cameras = write(world, tmp_path / "t.json")
+    sigmas = []
+    for name, options in (
+        ("prior", {"use": "prior", "sigma_deg": 10.0, "sigma_percent": 20.0}),
+        ("free", {"use": "intrinsics"}),
+    ):
+        solve(world, tmp_path / name, cameras=cameras, **options)
+        record = json.loads((tmp_path / name / UNCERTAINTY_FILE).read_text())["cameras"]
+        sigmas.append([s["rotation_deg"] for s in record.values()])
+    assert sigmas[0] == pytest.approx(sigmas[1], rel=0.2)
