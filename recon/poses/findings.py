@@ -16,7 +16,7 @@ PLANAR_SHARE = 0.8  # of the verified pairs
 FORWARD = 0.94  # cosine between the step and the direction of view: within 20 degrees
 ON_A_LINE = 0.03  # second extent of the cameras over the first
 SCALE = 2.5  # times larger in one photo than in every other one it matches
-KNOWN_SHARE = 0.1  # of all matches: fewer agree with wrong poses only
+KNOWN_SHARE = 0.6  # of the matches that fit any geometry: fewer fit given poses that are wrong
 OFF_SIGMAS = 5.0  # median distance from the priors, beyond which they were wrong
 NAMED = 3  # photos or pairs named in a sentence
 
@@ -52,22 +52,25 @@ def findings(
 def given_findings(
     bundle: Bundle,
     pairs: Sequence[TwoView],
-    linked: int,
+    free: Sequence[TwoView],
     priors: Mapping[int, PosePrior],
-    *,
-    known: bool,
 ) -> list[str]:
-    """Sentences about given poses that the photos contradict; `linked` observations in tracks."""
-    if known:
-        total = sum(p.num_matches for p in pairs)
-        near = sum(len(p.inliers) for p in pairs) / max(total, 1)
-        # Near their epipolar lines, and of those, at one point with all others of a track.
-        share = near * min(1.0, int(bundle.active.sum()) / max(linked, 1))
-        if share >= KNOWN_SHARE:
-            return []
+    """Sentences about given poses that the photos contradict.
+
+    Args:
+        bundle: The final cameras.
+        pairs: Pairs as the known poses verify them, or as they verify themselves under priors.
+        free: The same pairs as they verify themselves.
+        priors: Given poses by photo; empty when they are known.
+    """
+    known = {(p.a, p.b): len(p.inliers) for p in pairs}
+    own = {(p.a, p.b): len(p.inliers) for p in free if p.verified and (p.a, p.b) in known}
+    share = sum(known[pair] for pair in own) / max(sum(own.values()), 1)
+    if own and share < KNOWN_SHARE:
         return [
-            f"only {share:.0%} of the matches agree with the poses of poses.cameras: check that "
-            "they belong to these photos and that their axes are right (transforms.json: OpenGL's)"
+            f"only {share:.0%} of the matches that fit a rigid scene fit the poses of "
+            "poses.cameras: check that they belong to these photos and that their axes are right "
+            "(transforms.json: OpenGL's)"
         ]
     common = sorted(bundle.poses.keys() & priors.keys())
     off = float(np.median([_sigmas_off(bundle, p, priors[p]) for p in common] or [0.0]))

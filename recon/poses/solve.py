@@ -142,13 +142,15 @@ class PoseSolver:
         lens_of = {photo: k for k, group in enumerate(groups) for photo in group.photos}
         lenses = tuple(group.lens for group in groups)
         first = given_bundle(given, lenses, lens_of) if use in ("prior", "known") else None
+        by_photo = [lenses[lens_of[i]] for i in range(len(images))]
+        trusted = all(g.trusted for g in groups)
+        free = verify_pairs(matches, by_photo, scales, how, trusted=trusted)
+        pairs = free
         if use == "known" and first is not None:
             pairs = verify_known(matches, first, scales, how)
-        else:
-            by_photo = [lenses[lens_of[i]] for i in range(len(images))]
-            trusted = all(g.trusted for g in groups)
-            pairs = verify_pairs(matches, by_photo, scales, how, trusted=trusted)
-        return Placement(self, images, matches, scales, groups, pairs, given, use, first).run()
+        return Placement(
+            self, images, matches, scales, groups, pairs, free, given, use, first
+        ).run()  # fmt: skip
 
     def _given(self, images: Sequence[Image]) -> "dict[int, Given]":
         if not self.cameras:
@@ -189,6 +191,7 @@ class Placement:
     scales: Sequence[float]
     groups: "list[Group]"
     pairs: "list[TwoView]"
+    free: "list[TwoView]"  # the pairs as they verify themselves, whatever poses are known
     given: "Mapping[int, Given]"
     use: str
     first: "Bundle | None"
@@ -229,9 +232,7 @@ class Placement:
         weak_points = findings(bundle, self.pairs, self.matches, names, evidence)
         if self.use in ("prior", "known"):
             priors = refinement.finish.pose_priors
-            weak_points += given_findings(
-                bundle, self.pairs, len(tracks.track), priors, known=known
-            )
+            weak_points += given_findings(bundle, self.pairs, self.free, priors)
         return Placed(bundle, self.pairs, left_out, sigmas, weak_points)
 
     def _rough(self, names: list[str], tracks: "Linked", evidence: "Evidence") -> "Bundle | None":

@@ -234,7 +234,7 @@ def test_wrong_poses_are_named(tmp_path):
     cameras = write(world, tmp_path / "mixed.json", mixed)
     solve(world, tmp_path / "known", cameras=cameras, use="known")
     found = json.loads((tmp_path / "known" / FINDINGS_FILE).read_text())
-    assert any("of the matches agree with the poses of poses.cameras" in f for f in found)
+    assert any("fit the poses of poses.cameras" in f for f in found)
     far = [replace(v, cam_from_world=turned(v.cam_from_world, 40, i))
            for i, v in enumerate(world.views)]  # fmt: skip
     cameras = write(world, tmp_path / "far.json", far)
