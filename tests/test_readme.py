@@ -210,7 +210,7 @@ def config_of(package: str, key: str) -> str:
         ("recon", "run"): "eval", ("recon", "cameras"): "eval",
         ("registration", "benchmark"): "eval", ("registration", "data"): "eval",
         ("registration", "workers"): "eval", ("registration", "clouds"): "multiway",
-        ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
+        ("registration", "every"): "eval", ("registration", "orientation"): "eval", ("registration", "keypoints"): "eval",
         ("registration", "candidates"): "multiway",
         ("corr", "focal_px"): "match", ("corr", "max_side"): "match", ("corr", "masks"): "match",
         ("corr", "minutes"): "train", ("corr", "method"): "train_semantic",
