@@ -18,6 +18,7 @@ ON_A_LINE = 0.03  # second extent of the cameras over the first
 SCALE = 2.5  # times larger in one photo than in every other one it matches
 KNOWN_SHARE = 0.6  # of the matches that fit any geometry: fewer fit given poses that are wrong
 OFF_SIGMAS = 5.0  # median distance from the priors, beyond which they were wrong
+MANY = 100  # verified matches of a pair that chance does not give
 NAMED = 3  # photos or pairs named in a sentence
 
 
@@ -153,7 +154,10 @@ def _look_alike(bundle: Bundle, names: Sequence[str], evidence: Evidence) -> str
     against = [
         f"{names[a]} and {names[b]}"
         for (a, b), (uv_a, _) in evidence.pairs.items()
-        if a in bundle.poses and b in bundle.poses and agreeing[a, b] < CONTRADICTS * len(uv_a)
+        if a in bundle.poses
+        and b in bundle.poses
+        and len(uv_a) >= MANY
+        and agreeing[a, b] < CONTRADICTS * len(uv_a)
     ]
     if not against:
         return ""
