@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from corr.geometry import Rigid3
+from corr.geometry.epipolar import essential
 from corr.matches import Matches
 from recon.poses.bundle import Bundle
 from recon.poses.two_view import TwoView
@@ -59,8 +61,8 @@ class Evidence:
             if a not in bundle.poses or b not in bundle.poses:
                 continue
             b_from_a = bundle.poses[b] @ bundle.poses[a].inverse()
-            x, y, z = b_from_a.t / max(float(np.linalg.norm(b_from_a.t)), 1e-12)
-            E = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_from_a.R
+            length = max(float(np.linalg.norm(b_from_a.t)), 1e-12)
+            E = essential(Rigid3(b_from_a.R, b_from_a.t / length))
             error = sampson_px(
                 bundle.lens(a).undistort(uv_a), bundle.lens(b).undistort(uv_b), E,
                 bundle.lens(a).focal_px, bundle.lens(b).focal_px,

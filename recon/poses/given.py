@@ -112,14 +112,7 @@ def _refuse_other_lenses(path: Path) -> None:
 
 def lens_of(camera: Camera, distortion: Sequence[float] | None) -> Lens:
     """A pinhole camera with OpenCV's k1 k2 p1 p2 as a lens."""
-    K = camera.K
-    k1, k2, p1, p2 = distortion or (0.0, 0.0, 0.0, 0.0)
-    aspect = K[1, 1] / K[0, 0]
-    lens = Lens(
-        "OPENCV", float(camera.width), float(camera.height), float(K[0, 0]),
-        float(K[0, 2]), float(K[1, 2]), k1, k2, p1, p2, float(aspect),
-    )  # fmt: skip
-    return lens if lens.distorted else lens.undistorted()
+    return _lens_of_K(camera.K, camera.width, camera.height, distortion or ())
 
 
 def _colmap(path: Path) -> dict[str, Given]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from corr.errors import UserError
 from corr.geometry import Rigid3
+from corr.geometry.epipolar import essential
 from corr.matches import Matches
 from recon.poses.bundle import Bundle
 from recon.poses.evidence import sampson_px
@@ -74,9 +75,7 @@ def verify_known(
         if not length:
             continue
         b_from_a = Rigid3(b_from_a.R, b_from_a.t / length)
-        x, y, z = b_from_a.t
-        E = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ b_from_a.R
-        error = sampson_px(xy_a, xy_b, E, lens_a.focal_px, lens_b.focal_px)
+        error = sampson_px(xy_a, xy_b, essential(b_from_a), lens_a.focal_px, lens_b.focal_px)
         good = np.flatnonzero(error <= how.max_error_px)
         cover = min(coverage(uv_a[good], lens_a), coverage(uv_b[good], lens_b)) if len(good) else 0
         parallax = parallax_deg(xy_a[good], xy_b[good], b_from_a)

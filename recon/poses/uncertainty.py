@@ -138,14 +138,14 @@ def _inverse(
         return np.linalg.pinv(H, hermitian=True)
     scale = np.sqrt(np.diag(H).clip(1e-300))
     unit = H / scale[:, None] / scale
-    held = gauge.copy()
     basis = np.linalg.qr(scale[:, None] * gauge)[0]
     # Any generalised inverse, then moved to the wanted gauge.
     full = unit + basis @ basis.T if singular else unit
     some = np.linalg.pinv(full, hermitian=True) / scale[:, None] / scale
     weight = _balance(gauge)
-    inner = held.T @ (weight[:, None] * held)
-    P = np.eye(len(H)) - held @ np.linalg.pinv(inner, hermitian=True) @ (held * weight[:, None]).T
+    inner = gauge.T @ (weight[:, None] * gauge)
+    fit = np.linalg.pinv(inner, hermitian=True) @ (gauge * weight[:, None]).T
+    P = np.eye(len(H)) - gauge @ fit
     return P @ some @ P.T
 
 

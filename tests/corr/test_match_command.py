@@ -76,12 +76,17 @@ def test_folder_gives_every_pair_and_a_second_run_computes_nothing(folder, tmp_p
     assert run([folder], out, pictures=False) == (text, record)
 
 
-def test_masked_places_are_left_out(folder, tmp_path):
-    masks = tmp_path / "masks"
+def left_masked(masks, name):
+    """A folder with a mask that hides the left 200 px of a photo."""
     masks.mkdir()
     mask = np.full((313, 471), 255, np.uint8)
     mask[:, :200] = 0
-    PilImage.fromarray(mask).save(masks / "a.png")
+    PilImage.fromarray(mask).save(masks / name)
+    return masks
+
+
+def test_masked_places_are_left_out(folder, tmp_path):
+    masks = left_masked(tmp_path / "masks", "a.png")
     out = tmp_path / "out"
     _, record = run([folder / "a.png", folder / "b.png"], out, masks=str(masks))
     found = Matches.load(out / record["pairs"][0]["file"])
@@ -94,11 +99,7 @@ def test_photos_of_one_name_are_told_apart_by_their_folders(folder, tmp_path):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "a.png"
     (folder / "b.png").rename(twin)
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    mask = np.full((313, 471), 255, np.uint8)
-    mask[:, :200] = 0
-    PilImage.fromarray(mask).save(masks / "other_a.png")
+    masks = left_masked(tmp_path / "masks", "other_a.png")
     out = tmp_path / "out"
     text, record = run([folder / "a.png", twin], out, masks=str(masks))
     assert record["photos"] == ["photos_a.png", "other_a.png"]
