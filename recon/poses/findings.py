@@ -28,6 +28,7 @@ def findings(
     matches: Mapping[tuple[int, int], Matches],
     names: Sequence[str],
     evidence: Evidence,
+    alike: Sequence[TwoView] = (),
 ) -> list[str]:
     """Sentences about degenerate input; none for good photos.
 
@@ -36,7 +37,8 @@ def findings(
         pairs: All two-view results.
         matches: By photo indices, original pixels.
         names: Of all photos.
-        evidence: Verified matches by pair.
+        evidence: Verified matches by pair, of pairs that were used.
+        alike: Pairs that were set aside since triplets contradict them.
     """
     verified = [p for p in pairs if p.verified]
     found = [
@@ -44,6 +46,7 @@ def findings(
         _plane(verified),
         _forward(bundle, verified),
         _line(bundle),
+        _set_aside(alike, names),
         _look_alike(bundle, names, evidence),
         *_scales(verified, matches, names),
     ]
@@ -146,6 +149,16 @@ def _line(bundle: Bundle) -> str:
     return (
         "all cameras stand on one line: the turn of the scene about that line rests on the "
         "pictures alone; a photo from above or below makes it firm"
+    )
+
+
+def _set_aside(alike: Sequence[TwoView], names: Sequence[str]) -> str:
+    if not alike:
+        return ""
+    which = _listed([f"{names[p.a]} and {names[p.b]}" for p in alike])
+    return (
+        f"match each other, but every third photo contradicts it, so the pair was not used: "
+        f"{which}; they show places that look alike"
     )
 
 

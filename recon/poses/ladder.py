@@ -11,6 +11,7 @@ from recon.poses.evidence import Evidence
 from recon.poses.intrinsics import FALLBACK, Group
 from recon.poses.link import Linked
 from recon.poses.mapping import from_model, map_globally, map_incrementally, write_database
+from recon.poses.pose_graph import map_pose_graph
 
 log = logging.getLogger(__name__)
 ANGLES_DEG = (16.0, 8.0, 4.0, 2.0)  # least median parallax of the first pair
@@ -87,6 +88,7 @@ class Ladder:
                     )
                     found = None if model is None else from_model(model, lens_of, lenses)
                     yield f"global{note}", found
+            yield f"pose graph{note}", map_pose_graph(guess, tracks, evidence.pairs, self.seed)
 
     @staticmethod
     def _near_prior(bundle: Bundle, groups: Sequence[Group]) -> bool:

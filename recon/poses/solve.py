@@ -198,6 +198,7 @@ class Placement:
 
     def run(self) -> Placed:
         """Link, climb the ladder, refine; photos that contradict the rest go."""
+        from recon.poses.cycles import look_alikes
         from recon.poses.evidence import Evidence
         from recon.poses.findings import findings, given_findings
         from recon.poses.link import link, thin
@@ -206,9 +207,11 @@ class Placement:
         o, names = self.options, [image.name for image in self.images]
         lens_of = {photo: k for k, group in enumerate(self.groups) for photo in group.photos}
         by_photo = [self.groups[lens_of[i]].lens for i in range(len(names))]
-        tracks = link(self.matches, self.pairs, self.scales)
-        evidence = Evidence.of(self.matches, self.pairs, self.scales, o.max_error_px)
         known = self.use == "known"
+        alike = [] if known else look_alikes(self.pairs)
+        sound = [p for p in self.pairs if p not in alike]
+        tracks = link(self.matches, sound, self.scales)
+        evidence = Evidence.of(self.matches, sound, self.scales, o.max_error_px)
         rough = self.first if known else self._rough(names, thin(tracks, by_photo), evidence)
         if rough is None:
             raise UserError(no_pair_message(self.pairs, names, len(names)))
@@ -229,7 +232,7 @@ class Placement:
         if known:
             left_out = dict.fromkeys(left_out, f"{o.cameras} has no pose for it")
         sigmas = refinement.finish.uncertainty(bundle, refined.cov_px)
-        weak_points = findings(bundle, self.pairs, self.matches, names, evidence)
+        weak_points = findings(bundle, self.pairs, self.matches, names, evidence, alike)
         if self.use in ("prior", "known"):
             priors = refinement.finish.pose_priors
             weak_points += given_findings(bundle, self.pairs, self.free, priors)
