@@ -154,6 +154,7 @@ class Run:
     def cameras(self, photos: PhotoSet, matches: dict) -> Reconstruction:
         """Poses, tracks and undistorted photos."""
         from recon.colmap_io import read_colmap
+        from recon.rescue import mirrored_photos
 
         poses = self.options.poses
         key = digest(
@@ -162,7 +163,8 @@ class Run:
         )  # fmt: skip
 
         def work(folder: Path) -> None:
-            poses.solve(photos.images, matches, folder)
+            reasons = mirrored_photos(self.folder("matches"))
+            poses.solve(photos.images, matches, folder, reasons)
 
         return read_colmap(self._stage("cameras", key, work).folder)
 

@@ -13,11 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from corr.matchers.base import Matcher
 from corr.matches import Matches
 from corr.matching import load_matches, match_photos, pair_file
 from corr.photos import Image
 from corr.store import write_atomic
+from recon.mirrored import find_mirrored, mirrored_reason
 from recon.poses.intrinsics import group_photos, scale_of
 from recon.poses.two_view import Verification, verify_pairs
 
@@ -61,10 +64,11 @@ class Rescue:
             inliers = count_inliers(images, load_matches(turned))
             again = [pair for pair in again if inliers[pair]]
             _take(turned, folder, again)
-        names = {
+        names: dict = {
             what: [[images[a].name, images[b].name] for a, b in which]
             for what, which in (("dense", pairs), ("turned", again))
         }
+        names["mirrored"] = self.drop_mirrored(images, folder)
         write_atomic(folder / RESCUE_FILE, json.dumps(names))
         shutil.rmtree(folder / "rescue")
 
@@ -73,7 +77,7 @@ class Rescue:
     ) -> list[tuple[int, int]]:
         """The pairs to match again; none when strong pairs connect all photos."""
         inliers = count_inliers(images, matches)
-        cells = [image.work_width * image.work_height / CELL_PX**2 for image in images]
+        cells = cell_counts(images)
         strong = [
             p for p, n in inliers.items()
             if n >= self.strong_share * min(cells[p[0]], cells[p[1]])
@@ -100,6 +104,30 @@ class Rescue:
         tied = {photo for pair, count in inliers.items() if count for photo in pair}
         return sorted(pair for pair in inliers if not set(pair) <= tied)
 
+    def drop_mirrored(self, images: Sequence[Image], folder: Path) -> dict[str, str]:
+        """Take the matches of mirror images away; their names and those of who matches them."""
+        if self.turning is None:
+            return {}
+        matches = load_matches(folder)
+        where = folder / "rescue" / "mirrored"
+        strong = [self.strong_share * n for n in cell_counts(images)]
+        found = find_mirrored(
+            images, matches, self.turning, where, needed=self.needed, strong=strong
+        )
+        for pair in matches:
+            if found.keys() & set(pair):
+                matches[pair].select(np.zeros(0, dtype=np.int64)).save(pair_file(folder, pair))
+        for photo, partner in found.items():
+            log.warning("%s: %s", images[photo].name, mirrored_reason(images[partner].name))
+        return {images[photo].name: images[partner].name for photo, partner in found.items()}
+
+
+def mirrored_photos(folder: Path) -> dict[str, str]:
+    """Why mirror images are left out, by name, from a folder that a rescue went over."""
+    file = folder / RESCUE_FILE
+    found = json.loads(file.read_text()).get("mirrored", {}) if file.exists() else {}
+    return {name: mirrored_reason(partner) for name, partner in found.items()}
+
 
 def _planned(folder: Path, choose: Callable[[], list[tuple[int, int]]]) -> list[tuple[int, int]]:
     """What was chosen before an interruption, or is now."""
@@ -125,6 +153,11 @@ def count_inliers(
     scales = [scale_of(image) for image in images]
     found = verify_pairs(matches, lenses, scales, Verification(), trusted=False)
     return {(p.a, p.b): len(p.inliers) if p.verified else 0 for p in found}
+
+
+def cell_counts(images: Sequence[Image]) -> list[float]:
+    """Points that a semi-dense matcher may have in each photo."""
+    return [image.work_width * image.work_height / CELL_PX**2 for image in images]
 
 
 def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from corr.errors import UserError
@@ -82,9 +83,15 @@ class PoseSolver:
             raise ValueError("give poses.focal_px or poses.cameras, not both")
 
     def solve(
-        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches], folder: Path
+        self,
+        images: Sequence[Image],
+        matches: Mapping[tuple[int, int], Matches],
+        folder: Path,
+        reasons: Mapping[str, str] = MappingProxyType({}),
     ) -> Reconstruction:
         """Place as many photos as possible; every other one is left out with its reason.
+
+        `reasons` are known before, by photo name: they are said instead of the stage's own.
 
         Writes into `folder`: the COLMAP text model, `images/` and `masks/` (undistorted, working
         size), `distorted.json` (lenses as taken), `two_view.json`, `uncertainty.json`,
@@ -101,6 +108,7 @@ class PoseSolver:
         folder.mkdir(parents=True, exist_ok=True)
         names = [image.name for image in images]
         placed = self.place(images, matches)
+        placed.left_out.update({k: v for k, v in reasons.items() if k in placed.left_out})
         two_view.save_two_views(folder, placed.pairs, names)
         keep_frame = bool(self.cameras) and self._use(self._given(images)) != "intrinsics"
         reconstruction, scale = to_reconstruction(

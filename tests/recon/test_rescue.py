@@ -11,7 +11,8 @@ from corr.matchers.base import Matcher
 from corr.matchers.xfeat import XFeatStar
 from corr.matching import load_matches, match_photos
 from corr.photo_input import prepare_photos
-from recon.rescue import Rescue, components, count_inliers
+from recon.poses.solve import PoseSolver
+from recon.rescue import Rescue, components, count_inliers, mirrored_photos
 from tests.conftest import SAMPLE
 from tests.synthetic import ring_scene
 
@@ -62,7 +63,9 @@ def test_strong_photos_are_left_alone(tmp_path):
     rescue.run(world.images, folder)
     assert rescue.matcher.asked == []
     assert len(load_matches(folder)[0, 2]) < 70
-    assert json.loads((folder / "rescue.json").read_text()) == {"dense": [], "turned": []}
+    assert json.loads((folder / "rescue.json").read_text()) == {
+        "dense": [], "turned": [], "mirrored": {},
+    }  # fmt: skip
 
 
 def test_a_few_photos_that_fall_apart_are_all_matched_again(tmp_path):
@@ -121,3 +124,27 @@ def test_a_photo_on_its_side_is_tied_in(tmp_path):
     assert min(after.values()) > 50
     turned = json.loads((tmp_path / "m" / "rescue.json").read_text())["turned"]
     assert ["photo_01.png", "photo_05.png"] in turned
+
+
+@pytest.mark.weights
+def test_a_mirror_image_is_named_and_left_out(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("photo_01", "photo_03", "photo_05"):
+        with PilImage.open(SAMPLE / "photos" / f"{name}.jpg") as photo:
+            small = photo.resize((320, 240), PilImage.Resampling.LANCZOS)
+        if name == "photo_03":
+            small = small.transpose(PilImage.Transpose.FLIP_LEFT_RIGHT)
+        small.save(tmp_path / "in" / f"{name}.png")
+    images = prepare_photos(tmp_path / "in", tmp_path / "out", max_side=320).images
+    quick = XFeatStar()
+    match_photos(images, quick, tmp_path / "m", [(0, 1), (0, 2), (1, 2)])
+    Rescue(quick, replace(quick, rotate=True)).run(images, tmp_path / "m")
+    reasons = mirrored_photos(tmp_path / "m")
+    assert list(reasons) == ["photo_03.png"]
+    assert "mirror image" in reasons["photo_03.png"]
+    matches = load_matches(tmp_path / "m")
+    assert len(matches[0, 1]) == len(matches[1, 2]) == 0
+    assert len(matches[0, 2]) > 100
+    PoseSolver().solve(images, matches, tmp_path / "cameras", reasons)
+    left_out = json.loads((tmp_path / "cameras" / "left_out.json").read_text())
+    assert left_out == reasons

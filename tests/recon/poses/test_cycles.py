@@ -17,7 +17,10 @@ def with_look_alike(world, a, b, seed=3):
     rng = np.random.default_rng(seed)
     xyz = rng.uniform(-1, 1, (400, 3))
     camera = world.views[0].camera
-    poses = look_at(np.array([-3.0, 0, -4]), np.zeros(3)), look_at(np.array([3.0, 1, -4]), np.zeros(3))
+    poses = (
+        look_at(np.array([-3.0, 0, -4]), np.zeros(3)),
+        look_at(np.array([3.0, 1, -4]), np.zeros(3)),
+    )
     uv = [camera.project(pose.apply(xyz))[0] for pose in poses]
     inside = np.all([(u > 0).all(1) & (u < [camera.width, camera.height]).all(1) for u in uv], 0)
     n = int(inside.sum())

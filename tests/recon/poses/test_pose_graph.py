@@ -30,7 +30,9 @@ def errors(bundle, world):
     from recon.camera_metrics import score_cameras
     from recon.scene import View
 
-    views = [View(world.views[i].name, world.views[i].camera, bundle.poses[i]) for i in bundle.poses]
+    views = [
+        View(world.views[i].name, world.views[i].camera, bundle.poses[i]) for i in bundle.poses
+    ]
     score = score_cameras(views, {v.name: v for v in world.views})
     return score.median_rotation_deg, score.median_centre_percent
 
