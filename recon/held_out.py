@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image as PilImage
 from tqdm import tqdm
 
 from corr.matchers.base import Matcher
+from corr.matchers.photo_matcher import PhotoMatcher
 from corr.matches import Matches
 from corr.photos import Image
 from corr.store import write_atomic
@@ -58,6 +59,8 @@ def score_held_out(
 ) -> tuple[list[PhotoScore], dict[str, str], list[View]]:
     """Register every held-out photo against the frozen reconstruction and score its render.
 
+    A photo that cannot be registered is tried once more in four quarter turns.
+
     The pose comes from 2D-3D matches and is refined on the picture itself, splats frozen. Writes
     `<stem>_photo.png`, `<stem>_render.png` (the whole name where photos share a stem) and
     `scores.json` into `folder`.
@@ -72,6 +75,10 @@ def score_held_out(
     scores, reasons, views = [], {}, []
     for image in tqdm(held, desc="held-out photos", unit="photo"):
         found = localise(image, matches[image.name], reconstruction, cameras_folder)
+        if isinstance(found, str) and isinstance(matcher, PhotoMatcher) and not matcher.rotate:
+            turned = _match([image], placed, replace(matcher, rotate=True))[image.name]
+            again = localise(image, turned, reconstruction, cameras_folder)
+            found = found if isinstance(again, str) else again
         if isinstance(found, str):
             reasons[image.name] = found
             continue

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 REACH_PX = 6.0  # working pixels between a match and the track observation that it stands for
 MAX_ERROR_PX = 3.0  # working pixels, reprojection
 MIN_INLIERS = 15
+ENOUGH_FOR_TURN = 12  # matches of a pair from which its turn and zoom are known
 ALIGNED_FROM = 50  # aligned points that may replace the matched ones
 
 
@@ -175,6 +176,19 @@ def _nearest_observations(
     }
 
 
+def _turn(placed_uv: Float[np.ndarray, "n 2"], own_uv: Float[np.ndarray, "n 2"]) -> np.ndarray:
+    """Turn and zoom from a placed photo to the photo, 2 x 2, that most matches agree on."""
+    import cv2
+
+    if len(own_uv) < ENOUGH_FOR_TURN:
+        return np.eye(2)
+    cv2.setRNGSeed(0)
+    similarity, _ = cv2.estimateAffinePartial2D(
+        placed_uv, own_uv, ransacReprojThreshold=0.05 * float(np.ptp(own_uv, axis=0).max() + 1)
+    )
+    return np.eye(2) if similarity is None else similarity[:, :2]
+
+
 def _lens_of(image: Image, lenses: Mapping[str, Lens]) -> tuple[Lens, bool]:
     """The lens of the placed photos of the same size, nearest in EXIF focal length."""
     same = [x for x in lenses.values() if (x.width, x.height) == (image.width, image.height)]
@@ -183,6 +197,9 @@ def _lens_of(image: Image, lenses: Mapping[str, Lens]) -> tuple[Lens, bool]:
         return min(same, key=lambda x: abs(np.log(x.focal_px / prior))), True
     if same:
         return same[0], True
+    turned = [x for x in lenses.values() if (x.height, x.width) == (image.width, image.height)]
+    if turned:  # the same camera held upright, or a photo stored on its side
+        return Lens.centred(image.width, image.height, turned[0].focal_px), True
     focal = prior or FALLBACK * max(image.width, image.height)
     return Lens.centred(image.width, image.height, focal), prior is not None
 
@@ -210,7 +227,9 @@ def _correspondences(
         near = np.flatnonzero(np.isfinite(distance))
         track_rows = rows[nearest[near]]
         own_uv = undistort_points(m.uv_a[near], lens, camera)
-        own_uv = own_uv + (tracks.uv[track_rows] - placed_uv[near])
+        own_uv = (
+            own_uv + (tracks.uv[track_rows] - placed_uv[near]) @ _turn(placed_uv[near], own_uv).T
+        )
         for row, d, uv in zip(track_rows.tolist(), distance[near].tolist(), own_uv, strict=True):
             seen.setdefault(int(tracks.track[row]), []).append((d, uv))
     uv = [min(places, key=lambda place: place[0])[1] for places in seen.values()]

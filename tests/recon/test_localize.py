@@ -54,6 +54,25 @@ def test_a_folder_of_new_photos_is_placed(tiny_run, truth_in_run, tmp_path):
     assert len(cameras) == 2
 
 
+def test_a_photo_on_its_side_is_placed(tiny_run, truth_in_run, tmp_path):
+    from PIL import Image as PilImage
+
+    (tmp_path / "new").mkdir()
+    with PilImage.open(SAMPLE / "photos" / "photo_04.jpg") as photo:
+        turned = photo.transpose(PilImage.Transpose.ROTATE_90)
+    turned.save(tmp_path / "new" / "photo_04.jpg", quality=95)
+    done = command(
+        "recon", "localize", f"run={tiny_run / 'run'}", "image=new", "out=found", "height=120",
+        f"cameras={truth_in_run}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "1 of 1 photos placed" in done.stdout
+    record = json.loads((tmp_path / "found" / "errors.json").read_text())["photo_04.jpg"]
+    assert 89 < record["rotation_deg"] < 91  # the truth is of the photo as it was taken
+    extent = np.ptp([v.cam_from_world.centre for v in read_cameras(truth_in_run).values()], axis=0)
+    assert record["centre"] < 0.02 * np.linalg.norm(extent)
+
+
 def test_what_cannot_be_localized_is_said(tiny_run, tmp_path):
     shutil.copy(SAMPLE / "photos" / "photo_01.jpg", tmp_path / "same.jpg")
     for image, message in (("same.jpg", "is an input photo of this run"), ("no.jpg", "no.jpg")):
