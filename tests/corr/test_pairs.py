@@ -1,8 +1,12 @@
 import logging
 
 import numpy as np
+import pytest
 
-from corr.pairs import all_pairs, choose_pairs, describe, select_pairs
+from corr.errors import UserError
+from corr.matchers.xfeat import load_xfeat
+from corr.pairs import all_pairs, choose_pairs, describe, looks, select_pairs
+from corr.retrieval import pooled_features
 
 
 def ring(n: int) -> np.ndarray:
@@ -48,3 +52,46 @@ def test_description_is_a_unit_vector_that_knows_its_photo(texture, as_image):
     x, y, z = (describe(as_image(p, n)) for p, n in ((a, "a"), (brighter, "a2"), (b, "b")))
     assert np.isclose(x @ x, 1)
     assert x @ y > x @ z
+
+
+@pytest.mark.weights
+def test_pooled_features_find_the_same_place_under_other_light(texture, as_image):
+    """Three places, each seen twice: moved, in other colours, half as bright."""
+    images = []
+    for seed in range(3):
+        wide = texture(420, 300, seed)
+        images.append(as_image(wide[:240, :320], f"{seed}a"))
+        other = (0.5 * wide[40:280, 70:390, [1, 2, 0]] + 20).astype(np.uint8)
+        images.append(as_image(other, f"{seed}b"))
+    found = pooled_features(images, load_xfeat())
+    assert np.allclose(np.linalg.norm(found, axis=1), 1)
+    alike = found @ found.T - 2 * np.eye(6)
+    assert alike.argmax(1).tolist() == [1, 0, 3, 2, 5, 4]
+    assert np.array_equal(found, pooled_features(images, load_xfeat()))
+
+
+@pytest.mark.weights
+def test_what_is_masked_is_not_pooled(texture, as_image):
+    mask = np.zeros((240, 320), bool)
+    mask[:, :160] = True
+    left = texture(320, 240, 1)
+    right = left.copy()
+    right[:, 176:] = texture(320, 240, 2)[:, 176:]
+    third = as_image(texture(320, 240, 3), "c")
+    one, two = (
+        as_image(left, "one", mask), as_image(right, "two", mask)
+    )  # fmt: skip
+    found = pooled_features([one, two, third], load_xfeat())
+    assert found[0] @ found[1] > 0.6 > found[0] @ found[2]
+
+
+def test_without_weights_looks_fall_back_and_say_so(texture, as_image, monkeypatch, caplog):
+    def missing(*_):
+        raise UserError("the xfeat weights were not found")
+
+    monkeypatch.setattr("corr.matchers.xfeat.find_weights", missing)
+    images = [as_image(texture(97, 61, seed), f"p{seed}") for seed in range(3)]
+    with caplog.at_level(logging.INFO, "corr.pairs"):
+        found = looks(images)
+    assert np.array_equal(found, np.stack([describe(image) for image in images]))
+    assert "xfeat weights were not found" in caplog.text
