@@ -14,7 +14,9 @@ _PER_MATCH = ("uv_a", "uv_b", "score", "id_a", "id_b", "anchor_a", "anchor_b")
 class Matches:
     """Corresponding points of photo a and photo b, original pixels of each photo.
 
-    `uv_a` and `uv_b` are the pair's best estimate of one scene point in both photos.
+    `uv_a` and `uv_b` are the pair's best estimate of one scene point in both photos; `sigma_px` is
+    the standard deviation along one axis of a right match's error in b, original pixels, as it
+    was measured on made scenes (0 = was not).
 
     `grid_a_px` and `grid_b_px` say how each side was measured: 0 means sub-pixel everywhere; a
     positive number means that points lie on a grid of that spacing (so they coincide between
@@ -39,6 +41,7 @@ class Matches:
     id_b: Int[np.ndarray, " n"] | None = None
     anchor_a: Float[np.ndarray, "n 2"] | None = None
     anchor_b: Float[np.ndarray, "n 2"] | None = None
+    sigma_px: float = 0.0
 
     def __post_init__(self):
         sizes = {k: len(v) for k in _PER_MATCH if (v := getattr(self, k)) is not None}
@@ -68,6 +71,7 @@ class Matches:
         other = {"a": "b", "b": "a"}
         return Matches(
             score=self.score,
+            sigma_px=self.sigma_px,
             **{
                 f"{what}_{side}{unit}": getattr(self, f"{what}_{other[side]}{unit}")
                 for what, unit in (("uv", ""), ("grid", "_px"), ("id", ""), ("anchor", ""))
@@ -78,12 +82,12 @@ class Matches:
     def save(self, path: Path | BytesIO) -> None:
         """Write an `.npz` with float64 positions and int64 ids."""
         values = {k: v for k in _PER_MATCH if (v := getattr(self, k)) is not None}
-        np.savez(path, grid_px=np.array([self.grid_a_px, self.grid_b_px]), **values)
+        np.savez(path, grid_px=np.array([self.grid_a_px, self.grid_b_px, self.sigma_px]), **values)
 
     @classmethod
     def load(cls, path: Path) -> "Matches":
         """Read what `save` wrote."""
         with np.load(path) as f:
-            grid_a_px, grid_b_px = map(float, f["grid_px"])
+            grid_a_px, grid_b_px, sigma_px = map(float, f["grid_px"])
             values = {k: f[k] for k in _PER_MATCH if k in f}
-        return cls(**values, grid_a_px=grid_a_px, grid_b_px=grid_b_px)
+        return cls(**values, grid_a_px=grid_a_px, grid_b_px=grid_b_px, sigma_px=sigma_px)

@@ -14,6 +14,7 @@ from corr.weights import find_weights
 class Matcher(ABC):
     """Matches many pairs of one photo set; whatever depends on one photo is computed once."""
 
+    SIGMA_PX: ClassVar[float] = 0.0  # `Matches.sigma_px` at one network pixel per original pixel
     RIGID: ClassVar[bool] = True  # whether matches are meant to be the same points of one scene
 
     def needed_weights(self) -> list[tuple[str, str]]:

@@ -114,6 +114,7 @@ class PhotoMatcher(Matcher):
             anchor_b=None if found.anchor_b is None else to_b(found.anchor_b),
             grid_a_px=found.grid_a_px * float(a.place.original_per_px.mean()),
             grid_b_px=found.grid_b_px * float(b.place.original_per_px.mean()),
+            sigma_px=self.SIGMA_PX * float(b.place.original_per_px.mean()),
         )
 
 

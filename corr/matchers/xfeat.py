@@ -17,16 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 CELL = 8  # network pixels per cell of the feature map
-REFINE_BLOCK = 2048  # matches refined at a time: few enough for the cache
-SHARPNESS = 3.0  # of the softmax over offsets
 SCALES = ((0.6, 0.2), (1.3, 0.8))  # image scale, its share of top_k
-# The refinement head answers with a soft-argmax over an 8 x 8 grid of offsets. Measured on warps
-# of seven photos (tests/corr/test_matchers.py holds it to this), the true offset between the
-# centres of the two cells is OFFSET_GAIN * answer + OFFSET_BIAS, network pixels: the soft-argmax
-# shrinks, and the head was trained from corners of cells, not centres. Uncorrected, points of
-# photo a lie 1.8 px off in the median and 1.6 px to the upper left on average; corrected, 1.0.
-OFFSET_GAIN = 1.16
-OFFSET_BIAS = (1.15, 1.35)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +37,8 @@ class _Features:
 @dataclass
 class XFeatStar(NetworkMatcher):
     """Mutual nearest cells of two feature maps per photo, then sub-pixel offsets by a small MLP.
+
+    The MLP is ours (`offset_head`): XFeat's own costs four times as much and is less accurate.
 
     Each photo has one fixed list of cells, so ids link pairs. A match is refined in both
     directions (a's offset given b, b's offset given a) and placed half-way: by local linearity
@@ -78,6 +71,12 @@ class XFeatStar(NetworkMatcher):
     @cached_property
     def _network(self) -> Any:
         return load_xfeat(self.weights).to(self._device)
+
+    @cached_property
+    def _head(self) -> Any:
+        from corr.matchers.offset_head.network import load_offset_head
+
+        return load_offset_head().to(self._device)
 
     def _describe(self, picture: Picture) -> _Features:
         """The most reliable cells of a picture at both scales."""
@@ -148,8 +147,11 @@ class XFeatStar(NetworkMatcher):
             near_a, near_b, _ = mutual_nearest(a.unit, b.unit, self.min_cossim)
             own, partner = a.descriptor[near_a], b.descriptor[near_b]
             both = torch.cat([torch.cat([own, partner], 1), torch.cat([partner, own], 1)])
-            offsets, certainty = self._refine(both)
-            (offset_a, offset_b), n = np.split(offsets, 2), len(near_a)
+            offsets, certainty = self._head(both)
+            (offset_a, offset_b), n = (
+                np.split(offsets.cpu().numpy().astype(np.float64), 2),
+                len(near_a),
+            )
             sure = (certainty[:n] * certainty[n:]).sqrt().cpu().numpy()
         keep = sure > self.min_confidence
         i, j = near_a.cpu().numpy()[keep], near_b.cpu().numpy()[keep]
@@ -162,52 +164,6 @@ class XFeatStar(NetworkMatcher):
             anchor_a=a.uv[i],
             anchor_b=b.uv[j],
         )
-
-    @cached_property
-    def _layers(self) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
-        """The refinement head as weights and biases, ReLUs between them."""
-        return folded_layers(self._network.net.fine_matcher)
-
-    def _refine(self, pairs: "torch.Tensor") -> tuple[Float[np.ndarray, "n 2"], "torch.Tensor"]:
-        """Where the partner's cell centre lies, from the own cell centre, and how sure that is.
-
-        Args:
-            pairs: N 128, descriptors of the own cell and of the partner.
-
-        Returns:
-            Offsets, network pixels of the own photo, n 2; probability of the likeliest, n.
-        """
-        import torch
-        import torch.nn.functional as F
-
-        offsets, sure = [pairs.new_zeros(0, 2)], [pairs.new_zeros(0)]
-        for x in pairs.split(REFINE_BLOCK):
-            for k, (weight, bias) in enumerate(self._layers):
-                x = F.linear(x if k == 0 else F.relu_(x), weight, bias)
-            sure.append(torch.softmax(SHARPNESS * x, -1).amax(-1))
-            offsets.append(self._network._subpix_softmax2d(x.view(-1, CELL, CELL)))
-        offset = torch.cat(offsets).cpu().numpy().astype(np.float64)
-        return OFFSET_GAIN * offset + np.array(OFFSET_BIAS), torch.cat(sure)
-
-
-def folded_layers(head: Any) -> list[tuple["torch.Tensor", "torch.Tensor"]]:
-    """Linear layers with the batch norms that follow them folded in.
-
-    Args:
-        head: A `Sequential` of linear layers, batch norms without weights and ReLUs.
-    """
-    import torch
-
-    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for part in head:
-        if isinstance(part, torch.nn.Linear):
-            layers.append((part.weight, part.bias))
-        elif isinstance(part, torch.nn.BatchNorm1d):
-            weight, bias = layers.pop()
-            mean, variance = (part.get_buffer(f"running_{what}") for what in ("mean", "var"))
-            scale = (variance + part.eps).rsqrt()
-            layers.append((weight * scale[:, None], (bias - mean) * scale))
-    return layers
 
 
 def load_xfeat(path: str = "") -> Any:

@@ -9,6 +9,8 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from corr.errors import UserError
 from corr.matches import Matches
 from corr.photos import Image
@@ -268,8 +270,13 @@ class Placement:
             pinhole=o.camera == "pinhole",
             radial=o.camera == "radial",
         )  # fmt: skip
+        sigmas = [
+            self.matches[p.a, p.b].sigma_px * self.scales[p.b] for p in self.pairs if p.verified
+        ]
+        measured = [s for s in sigmas if s > 0]
         return Refinement(
             o.camera, finish,
+            matched_px=float(np.median(measured)) if measured else Refinement.matched_px,
             fixed_focal=all(group.exact_focal for group in groups),
             trusted_focal=all(group.trusted for group in groups),
             exact_lenses=frozenset(k for k, group in enumerate(groups) if group.exact_lens),

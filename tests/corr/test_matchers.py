@@ -5,7 +5,7 @@ import pytest
 
 from corr.matchers.nearest import mutual_nearest
 from corr.matchers.sift import Sift
-from corr.matchers.xfeat import XFeatStar, folded_layers, load_xfeat
+from corr.matchers.xfeat import XFeatStar
 from corr.matches import Matches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -257,17 +257,3 @@ def test_real_matches_fit_the_true_cameras(real_data, tmp_path, matcher, least, 
     sampson = np.abs((pb * lb).sum(1)) / norm * a.work_per_original[0]
     assert (sampson < 1.5).sum() >= least
     assert (sampson < 1.5).mean() >= share
-
-
-@pytest.mark.weights
-def test_refinement_head_with_folded_layers_is_the_same():
-    import torch
-
-    head = load_xfeat().net.fine_matcher
-    x = torch.randn(50, 128, generator=torch.Generator().manual_seed(0))
-    layers = folded_layers(head)
-    found = x
-    for k, (weight, bias) in enumerate(layers):
-        found = torch.nn.functional.linear(found.relu() if k else found, weight, bias)
-    assert len(layers) == 5
-    torch.testing.assert_close(found, head(x), rtol=1e-4, atol=1e-4)

@@ -13,6 +13,7 @@ FULL = Matches(
     id_b=np.arange(5)[::-1].copy(),
     anchor_a=RNG.random((5, 2)),
     anchor_b=RNG.random((5, 2)),
+    sigma_px=0.6,
 )
 
 
@@ -44,6 +45,7 @@ def test_selection_picks_every_field(keep):
     assert np.array_equal(chosen.anchor_a, FULL.anchor_a[[0, 2]])
     assert PLAIN.select(keep).grid_b_px == 8.0
     assert PLAIN.select(keep).id_a is None
+    assert chosen.sigma_px == FULL.swapped().sigma_px == 0.6
 
 
 @pytest.mark.parametrize("extra", [{}, {"id_a": np.arange(2), "id_b": np.arange(2)}])

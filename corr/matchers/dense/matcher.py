@@ -154,6 +154,7 @@ class DenseMatcher(Matcher):
             id_b=found.cells(found.xy_b, CELL),
             anchor_a=(np.floor(found.xy_a / CELL) + 0.5) * CELL * px_a,
             anchor_b=(np.floor(found.xy_b / CELL) + 0.5) * CELL * px_b,
+            sigma_px=self.SIGMA_PX * float(np.mean(px_b)),
         )
 
 

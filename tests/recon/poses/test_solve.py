@@ -204,3 +204,14 @@ def test_mapper_result_with_a_negative_focal_length_is_dropped():
     )
     model.add_camera(camera)
     assert from_model(model, {0: 0}, (Lens.centred(100, 80, 90.0),)) is None
+
+
+def test_chi_squared_follows_the_accuracy_that_the_matcher_states(tmp_path):
+    """Pictures of noise: no patch can be aligned, so the matcher's own sigma counts."""
+    world = ring_scene(4, 400, noise_px=0.5, folder=tmp_path / "photos")
+    found = []
+    for sigma in (0.5, 1.0):
+        matches = {pair: replace(m, sigma_px=sigma) for pair, m in world.matches.items()}
+        found.append(PoseSolver().place(world.images, matches).uncertainty.chi2)
+    assert 0.5 < found[0] < 1.2  # observations beyond a pixel are left out
+    assert found[0] == pytest.approx(4 * found[1], rel=0.2)

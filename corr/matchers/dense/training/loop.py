@@ -78,6 +78,7 @@ def _setting(options: TrainOptions) -> Setting:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # few sizes, many steps
     bf16 = options.precision == "bf16" or (options.precision == "auto" and device.type == "cuda")
     return Setting(options, device, bf16, Path(options.out).expanduser())
 

@@ -1,0 +1,1 @@
+"""A small network that places the matches of semi-dense XFeat below the cell."""
