@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from corr.geometry import Rigid3
-from corr.geometry.epipolar import essential
+from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from recon.poses.bundle import Bundle
 from recon.poses.two_view import TwoView
@@ -80,22 +80,3 @@ class Evidence:
             if total and sum(agreeing[p] for p in mine) < CONTRADICTS * total:
                 found.append(photo)
         return found
-
-
-def sampson_px(
-    xy_a: Float[np.ndarray, "n 2"],
-    xy_b: Float[np.ndarray, "n 2"],
-    E: Float[np.ndarray, "3 3"],
-    focal_a_px: float,
-    focal_b_px: float,
-) -> Float[np.ndarray, " n"]:
-    """First-order distance of matches from the epipolar constraint, pixels.
-
-    Source: Hartley and Zisserman, Multiple View Geometry, equation 11.9.
-    """
-    one = np.ones((len(xy_a), 1))
-    a, b = np.concatenate([xy_a, one], -1), np.concatenate([xy_b, one], -1)
-    line_b, line_a = a @ E.T, b @ E
-    slope_b = (line_b[:, :2] ** 2).sum(-1) / focal_b_px**2
-    slope_a = (line_a[:, :2] ** 2).sum(-1) / focal_a_px**2
-    return np.abs((b * line_b).sum(-1)) / np.sqrt(np.maximum(slope_a + slope_b, 1e-20))
