@@ -77,15 +77,15 @@ def _best(
 def flipped(image: Image, folder: Path) -> Image:
     """The mirror image of a working copy, left and right exchanged, as a photo of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind, path in (("photo", image.work_path), ("mask", image.mask_path)):
-        paths.append(None)
-        if path is not None:
-            paths[-1] = folder / f"{Path(image.name).name}.{kind}.png"
-            with PilImage.open(path) as file:
-                ImageOps.mirror(file).save(paths[-1])
-    assert paths[0] is not None
-    return replace(image, work_path=paths[0], mask_path=paths[1])
+
+    def turned(path: Path, kind: str) -> Path:
+        copy = folder / f"{Path(image.name).name}.{kind}.png"
+        with PilImage.open(path) as file:
+            ImageOps.mirror(file).save(copy)
+        return copy
+
+    mask = None if image.mask_path is None else turned(image.mask_path, "mask")
+    return replace(image, work_path=turned(image.work_path, "photo"), mask_path=mask)
 
 
 def mirrored_reason(partner: str) -> str:
