@@ -12,7 +12,7 @@ from corr.matches import Matches
 from corr.matching import load_matches, match_photos
 from corr.photos import Image
 
-PARTNERS = 8  # photos that a mirror image is compared with
+PARTNERS = 4  # photos that a mirror image is compared with
 CLEARLY = 3  # times as many verified matches as the photo itself has
 # Of the sample's photos mirror images fit some geometry with 29 to 40 % of their matches, photos
 # as taken with 56 to 85 %: left and right exchanged, much of a scene still looks like itself.
@@ -38,7 +38,7 @@ def find_mirrored(
         matcher: Compares the mirror images.
         folder: For copies and matches; what lies there from before is used.
         needed: Verified matches that a mirror image must have at least.
-        strong: Verified matches from which a photo is tied firmly, by photo.
+        strong: Verified matches that hold a photo well, by photo; twice as many leave no doubt.
     """
     from recon.rescue import count_inliers
 
@@ -46,7 +46,7 @@ def find_mirrored(
     found = {}
     for photo in range(len(images)):
         count, share, _ = _best(photo, inliers, matches)
-        if count >= strong[photo] or (count >= needed and share > DOUBTFUL_SHARE):
+        if count >= 2 * strong[photo] or (count >= needed and share > DOUBTFUL_SHARE):
             continue
         ties = {k: inliers.get((min(k, photo), max(k, photo)), 0) for k in range(len(images))}
         others = [k for k in sorted(ties, key=lambda k: (-ties[k], k)) if k != photo][:PARTNERS]
