@@ -43,13 +43,16 @@ def find_mirrored(
     from recon.rescue import count_inliers
 
     inliers = count_inliers(images, matches)
-    found = {}
-    for photo in range(len(images)):
-        count, share, _ = _best(photo, inliers, matches)
+    own = [_best(photo, inliers, matches) for photo in range(len(images))]
+    found: dict[int, int] = {}
+    # The mirror image of a good photo fits a mirrored one as well: the weakest tied is the odd one.
+    for photo in sorted(range(len(images)), key=lambda k: (own[k][0], k)):
+        count, share, _ = own[photo]
         if count >= 2 * strong[photo] or (count >= needed and share > DOUBTFUL_SHARE):
             continue
         ties = {k: inliers.get((min(k, photo), max(k, photo)), 0) for k in range(len(images))}
-        others = [k for k in sorted(ties, key=lambda k: (-ties[k], k)) if k != photo][:PARTNERS]
+        others = [k for k in sorted(ties, key=lambda k: (-ties[k], k)) if k not in (photo, *found)]
+        others = others[:PARTNERS]
         pictures = [flipped(images[photo], folder), *(images[k] for k in others)]
         where = folder / str(photo)
         match_photos(pictures, matcher, where, [(0, k) for k in range(1, len(pictures))])
