@@ -12,7 +12,8 @@ from recon.render.base import Renderer
 from recon.render.cpu.renderer import CpuRenderer
 from recon.splats.fitted import load_fitted, save_fitted
 from recon.splats.optimiser import Optimiser
-from recon.splats.training import _Loop, median_depths
+from recon.splats.pictures import median_depths
+from recon.splats.training import Loop
 from tests.recon import scenes
 
 # 60 steps at full size were measured to lift the seeds' 19.5 dB to 21.9, 120 steps to 23.4.
@@ -65,7 +66,7 @@ def fit(options, folder, renderer=None, *, seed=0, masks=None, seeds=None):
 
 def loop(options, renderer=None, masks=None):
     true = scenes.scene()
-    return _Loop(
+    return Loop(
         options, scenes.seeds(), true.reconstruction.views, true.pictures, masks or {},
         renderer or Watched(), torch.device("cpu"), 0,
     )  # fmt: skip
