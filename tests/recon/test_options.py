@@ -65,12 +65,14 @@ def test_every_matcher_and_quality_builds(composed, matcher, quality):
 
 
 def test_qualities_are_presets_of_numbers_in_rising_order(composed):
-    quick, default, best = (composed(f"quality={q}") for q in QUALITIES)
+    quick, default, best, gpu_quick, gpu_best = (composed(f"quality={q}") for q in QUALITIES)
     assert default == RunOptions()
+    assert gpu_quick.device == gpu_best.device == "cuda"
     for stage, name in (("seeder", "budget"), ("optimiser", "iterations"), ("scene", "max_side")):
         values = [getattr(getattr(o, stage), name) for o in (quick, default, best)]
         assert values[0] < values[2]
         assert values == sorted(values)
+        assert getattr(getattr(gpu_quick, stage), name) < getattr(getattr(gpu_best, stage), name)
 
 
 def test_every_preset_file_is_a_known_quality():
