@@ -29,13 +29,16 @@ def table(records: list[dict[str, Any]]) -> str:
             f"{r['name']:24s} {r['steps']:6d} {r['seconds']:8.1f} {r['ms_per_step']:8.2f} "
             f"{r['psnr']:7.2f} {r['ssim']:6.3f} {r['splats']:9d} {r['memory_mb']:6.0f}{cut}"
         )
-    lines += [ratio(records[0], peer) for peer in records[1:]]
+    ours, peers = (
+        [r for r in records if (r["strategy"] == "edgs") is own] for own in (True, False)
+    )
+    lines += [ratio(mine, peer) for peer in peers for mine in ours]
     return "\n".join(lines)
 
 
 def ratio(ours: dict[str, Any], peer: dict[str, Any]) -> str:
     """Time and splats of ours where it is as good as the peer at its end."""
-    start = f"ours against {peer['name']} ({peer['psnr']:.2f} dB): "
+    start = f"{ours['name']} against {peer['name']} ({peer['psnr']:.2f} dB): "
     look = seconds_to_reach(ours["curve"], peer["psnr"])
     if look is None:
         return start + f"not reached, {ours['psnr']:.2f} dB at most at the end"

@@ -176,7 +176,8 @@ def test_help_is_quick_and_names_every_group_and_option(tmp_path):
     done, seconds = recon("run", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert seconds < 3  # user CPU time: torch alone would take longer
-    for part in (" | sift | xfeat", "quality=best | default | quick", "scene.frames=12"):
+    qualities = " | ".join(sorted(QUALITIES))
+    for part in (" | sift | xfeat", f"quality={qualities}", "scene.frames=12"):
         assert part in done.stdout
     for field in dataclasses.fields(Seeder):
         assert f"  seeder.{field.name}=" in done.stdout
