@@ -39,6 +39,7 @@ RATES = {
 }
 POSITION_RATE, POSITION_DECAY = 1.6e-4, 0.01
 REFINE_START, REFINE_EVERY, RESET_EVERY = 500, 100, 3000  # steps
+LEAST_EVERY = 10  # steps: gradients of fewer say little, and growth compounds
 DENSIFY_SHARE, MCMC_SHARE = 0.5, 25 / 30  # of the run in which splats are added
 MCMC_WEIGHT = 0.01  # of mean opacity and of mean scale in the loss
 
@@ -86,7 +87,7 @@ class _Gsplat(Strategy):
         steps = self.options.iterations
         return {
             "refine_start_iter": min(REFINE_START, steps // 10),
-            "refine_every": min(REFINE_EVERY, max(1, steps // 50)),
+            "refine_every": min(REFINE_EVERY, max(LEAST_EVERY, steps // 50)),
             "refine_stop_iter": round(self.share * steps),
         }
 

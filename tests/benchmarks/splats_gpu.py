@@ -16,7 +16,7 @@ held-out photos, matching and seeding are outside of it.
 
 import json
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -91,8 +91,8 @@ def train(
     """Train one contender, look at the held-out photos now and then with the clock stopped."""
     o, device = contender.options, held.device
     rest = (scene.train, scene.pictures, scene.masks, held.renderer, device, setting.seed)
-    warm = Loop(replace(o, iterations=WARM_UP), contender.seeds, *rest)
-    while warm.step < warm.end:
+    warm = Loop(o, contender.seeds, *rest)
+    while warm.step < min(WARM_UP, warm.end):
         warm.advance()
     del warm
     loop = Loop(o, contender.seeds, *rest)

@@ -13,6 +13,7 @@ from tests.benchmarks.splats_gpu_scene import GpuScene
 
 POINT_OPACITY = 0.1  # of the splats on sparse points
 SMOKE_STEPS = 100
+NO_CAP = 10**8  # splats: gsplat's default knows no limit
 VARIANTS = ("ours", "a", "b", "c", "d", "e")  # prefixes of options; the others inherit ours'
 
 
@@ -96,9 +97,10 @@ def contenders(
     counts = [int(c) for c in setting.peer.split(",") if c]
     for strategy, count in [("densify", c) for c in counts] + [("mcmc", setting.mcmc)]:
         if count:
-            options = replace(same, strategy=strategy, coarse_share=0.0, iterations=steps(count))
-            if strategy == "mcmc":
-                options = replace(options, max_splats=len(seeds.gaussians))
+            cap = len(seeds.gaussians) if strategy == "mcmc" else NO_CAP
+            options = replace(
+                same, strategy=strategy, coarse_share=0.0, iterations=steps(count), max_splats=cap
+            )
             peers.append(Contender(f"gsplat {strategy} {steps(count)}", options, points))
     return [*ours[:1], *peers[:1], *ours[1:], *peers[1:]]
 

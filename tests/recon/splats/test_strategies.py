@@ -147,7 +147,7 @@ def test_timing_follows_a_short_run_and_is_that_of_gsplat_for_a_long_one(gsplat)
     assert long == {**every, "refine_stop_iter": 15000, "reset_every": 3000}
     assert mcmc == {**every, "refine_stop_iter": 25000, "cap_max": 123}
     assert short["refine_start_iter"] == 6
-    assert short["refine_every"] == 1
+    assert short["refine_every"] == 10
 
 
 def test_rates_are_those_of_3dgs(gsplat):

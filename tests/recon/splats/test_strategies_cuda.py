@@ -97,8 +97,8 @@ def test_densify_grows_where_splats_are_missing(scene, renderer):
 
 
 def test_mcmc_grows_to_its_cap_and_no_further(scene, renderer):
-    loop = trained(scene, renderer, strategy="mcmc", max_splats=N // 2 + 60)
-    assert len(loop.splats) == N // 2 + 60
+    loop = trained(scene, renderer, strategy="mcmc", max_splats=N // 2 + 30)
+    assert len(loop.splats) == N // 2 + 30
     assert bool(loop.splats.gaussians().is_finite().all())
 
 
