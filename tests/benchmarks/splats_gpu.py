@@ -4,14 +4,15 @@
     python -m tests.benchmarks.splats_gpu run scene=scene/ out=out/ [steps=5000] [peer=7000,30000]
 
 `prepare` needs no GPU and writes a compact folder; `run` needs CUDA and gsplat (device=cpu trains
-ours alone, for a dry run with max_side=240 smoke=1); `a.scale_rate=0.01 b.decay_total=0.4` and so
-on try variants of ours. Every 8th photo is held out. Cameras are the
-reference ones and stay, exposures are off, the photos' mean colour lies behind the splats, loss and
-loop are the same for all. Ours: the EDGS schedule from our seeds. The peers start from the matches
-triangulated with the same cameras (scale from three neighbours, opacity 0.1) with the rates of
-3DGS, harmonics one degree more every 1000 steps, growing during the first half of their steps
-(`densify`) or up to ours' number of seeds (`mcmc`). The clock runs while training: looks at the
-held-out photos, matching and seeding are outside of it.
+ours alone, for a dry run with max_side=240 smoke=1); `a.scale_rate=0.01 b.seeds=more/` and so on
+try variants of ours.
+
+Every 8th photo is held out. Cameras are the reference ones and stay, exposures are off, the photos'
+mean colour lies behind the splats, loss and loop are the same for all. Ours: the EDGS schedule from
+our seeds. The peers start from the matches triangulated with the same cameras (scale from three
+neighbours, opacity 0.1) with the rates of 3DGS, harmonics one degree more every 1000 steps, growing
+during the first half of their steps (`densify`) or up to ours' number of seeds (`mcmc`). The clock
+runs while training: looks at the held-out photos, matching and seeding are outside of it.
 """
 
 import json
@@ -160,8 +161,8 @@ def run(setting: Setting, changes: dict[str, dict[str, Any]]) -> str:
 def read_arguments(
     words: list[str], names: list[str]
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """`name=value` words; `ours.<option>=` and `a.<option>=` to `e.` are of the optimiser."""
-    known = {f.name: type(f.default) for f in fields(Optimiser)}
+    """`name=value` words; `ours.<option>=` and `a.<option>=` to `e.` are of variants of ours."""
+    known = {f.name: type(f.default) for f in fields(Optimiser)} | {"seeds": str}
     plain: dict[str, str] = {}
     changes: dict[str, dict[str, Any]] = {}
     for word in words:

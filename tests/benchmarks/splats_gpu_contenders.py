@@ -1,6 +1,7 @@
 """Who takes part in the GPU benchmark: what each starts from and its schedule."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,18 @@ def contenders(
     Args:
         scene: Photos, seeds and sparse points.
         setting: Steps and sizes.
-        changes: Options of the optimiser by variant; those of `ours` hold for every variant.
+        changes: Options of the optimiser by variant; those of `ours` hold for every variant. The
+            option `seeds` names another folder of seeds.
     """
-    seeds = Seeds.load(scene.folder)
-    seeds = replace(seeds, exposures=np.ones((len(scene.train), 3)))
+
+    def seeds_of(name: str) -> Seeds:
+        chosen = changes.get(name, {}).get("seeds", changes.get("ours", {}).get("seeds", ""))
+        found = Seeds.load(Path(chosen) if chosen else scene.folder)
+        return replace(found, exposures=np.ones((len(scene.train), 3)))
+
+    def options_of(name: str) -> dict[str, Any]:
+        return {k: v for k, v in changes.get(name, {}).items() if k != "seeds"}
+
     points = seeds_from_points(scene)
     same = Optimiser(
         max_side=setting.max_side, sh_degree=3, pose_px=0.0, exposure_rate=0.0, stop_view=False,
@@ -86,18 +95,19 @@ def contenders(
     def steps(count: int) -> int:
         return min(SMOKE_STEPS, count) if setting.smoke else count
 
-    mine = replace(gpu_schedule(same, steps(setting.steps)), **changes.get("ours", {}))
-    ours = [Contender("ours", mine, seeds)]
+    mine = replace(gpu_schedule(same, steps(setting.steps)), **options_of("ours"))
+    ours = [Contender("ours", mine, seeds_of("ours"))]
     for name in VARIANTS[1:]:
         if name in changes:
-            ours.append(Contender(f"ours {name}", replace(mine, **changes[name]), seeds))
+            options = replace(mine, **options_of(name))
+            ours.append(Contender(f"ours {name}", options, seeds_of(name)))
     if setting.device == "cpu":
         return ours
     peers = []
     counts = [int(c) for c in setting.peer.split(",") if c]
     for strategy, count in [("densify", c) for c in counts] + [("mcmc", setting.mcmc)]:
         if count:
-            cap = len(seeds.gaussians) if strategy == "mcmc" else NO_CAP
+            cap = len(ours[0].seeds.gaussians) if strategy == "mcmc" else NO_CAP
             options = replace(
                 same, strategy=strategy, coarse_share=0.0, iterations=steps(count), max_splats=cap
             )

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PilImage
 
 from recon.export.points_ply import write_points
@@ -88,6 +89,17 @@ def test_peers_start_from_the_points_and_variants_from_ours(folder):
         assert other.options.pose_px == other.options.exposure_rate == 0
         assert other.options.sh_degree == 3
         assert np.array_equal(other.seeds.exposures, np.ones((3, 3)))
+
+
+def test_variant_may_start_from_other_seeds(folder, tmp_path):
+    for name in ("confidence.npy", "exposures.npy", "seeds.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    write_splats(tmp_path / "seeds.ply", scenes.seeds().gaussians.select(torch.arange(10)))
+    changes = {"a": {"seeds": str(tmp_path)}}
+    ours, variant = contenders(load_scene(folder), Setting(peer=""), changes)
+    assert len(variant.seeds.gaussians) == 10
+    assert len(ours.seeds.gaussians) == len(scenes.seeds().gaussians)
+    assert variant.options == ours.options
 
 
 def test_dry_run_without_gpu_trains_ours_and_writes_what_the_real_one_does(folder, tmp_path):
