@@ -29,6 +29,8 @@ class Sift(PhotoMatcher):
     Sources: Lowe, IJCV 2004; Arandjelović and Zisserman, CVPR 2012 (RootSIFT).
     """
 
+    SIGMA_PX: ClassVar[float] = 0.25  # tests/benchmarks/match_sigma.py
+
     max_side: int = 0  # px, whole photos are shrunk to this; 0 = not at all
     max_keypoints: int = 8000  # per photo, the strongest ones
     ratio: float = 0.85  # largest ratio of the nearest to the second nearest distance, 0 … 1
