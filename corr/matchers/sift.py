@@ -1,7 +1,7 @@
 """SIFT: needs no weights; sub-pixel key points, best on sharp textured photos close together."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
