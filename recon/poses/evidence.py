@@ -10,6 +10,7 @@ from corr.geometry import Rigid3
 from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from recon.poses.bundle import Bundle
+from recon.poses.connected import parts
 from recon.poses.two_view import TwoView
 
 CONTRADICTS = 0.3  # share of a photo's verified matches that must agree with the solution
@@ -45,11 +46,9 @@ class Evidence:
 
     def reachable(self) -> int:
         """Photos in the largest set connected by verified pairs."""
-        group: dict[int, set[int]] = {}
-        for a, b in self.pairs:
-            union = group.get(a, {a}) | group.get(b, {b})
-            group.update(dict.fromkeys(union, union))
-        return max(map(len, group.values()), default=0)
+        if not self.pairs:
+            return 0
+        return int(np.bincount(parts(1 + max(b for _, b in self.pairs), self.pairs)).max())
 
     def agreeing(self, bundle: Bundle) -> dict[tuple[int, int], int]:
         """Matches within the limit of the epipolar line that the cameras give, per pair.
