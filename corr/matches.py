@@ -88,6 +88,6 @@ class Matches:
     def load(cls, path: Path) -> "Matches":
         """Read what `save` wrote."""
         with np.load(path) as f:
-            grid_a_px, grid_b_px, sigma_px = map(float, f["grid_px"])
+            grid_a_px, grid_b_px, sigma_px = [*map(float, f["grid_px"]), 0.0][:3]
             values = {k: f[k] for k in _PER_MATCH if k in f}
         return cls(**values, grid_a_px=grid_a_px, grid_b_px=grid_b_px, sigma_px=sigma_px)
