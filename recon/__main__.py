@@ -1,7 +1,8 @@
-"""`python -m recon run | eval | features | localize`."""
+"""`python -m recon run | eval | features | localize | export | render | view`."""
 
 from corr.cli import Command, dispatch
 from recon.options import EvalOptions, RunOptions, register_eval, register_run
+from recon.options_export import ExportOptions, register_export
 from recon.options_features import FeaturesOptions, register_features
 from recon.options_localize import LocalizeOptions, register_localize
 
@@ -40,6 +41,18 @@ def _localize(options: LocalizeOptions) -> None:
     print(localize(options))
 
 
+def _export(options: ExportOptions) -> None:
+    from pathlib import Path
+
+    from recon.workspace import check_finished
+
+    if options.run:
+        check_finished(Path(options.run).expanduser())
+    from recon.export_command import export
+
+    print(export(options))
+
+
 COMMANDS = {
     "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
@@ -54,6 +67,12 @@ COMMANDS = {
         "where new photos were taken, against a finished run",
         _localize,
         register_localize,
+    ),
+    "export": Command(
+        "recon_export",
+        "splats in another format or frame, checked by rendering them again",
+        _export,
+        register_export,
     ),
 }
 
