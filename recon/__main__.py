@@ -5,6 +5,8 @@ from recon.options import EvalOptions, RunOptions, register_eval, register_run
 from recon.options_export import ExportOptions, register_export
 from recon.options_features import FeaturesOptions, register_features
 from recon.options_localize import LocalizeOptions, register_localize
+from recon.options_render import RenderOptions, register_render
+from recon.options_view import ViewOptions, register_view
 
 
 def _run(options: RunOptions) -> None:
@@ -53,6 +55,32 @@ def _export(options: ExportOptions) -> None:
     print(export(options))
 
 
+def _render(options: RenderOptions) -> None:
+    from pathlib import Path
+
+    from recon.workspace import check_finished
+
+    check_finished(Path(options.run).expanduser())
+    from recon.render_command import render
+
+    print(render(options))
+
+
+def _view(options: ViewOptions) -> None:
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    from corr.errors import UserError
+    from recon.workspace import check_finished
+
+    check_finished(Path(options.run).expanduser())
+    if find_spec("viser") is None:
+        raise UserError("viser is not installed; pip install 'few-view-recon[view]'")
+    from recon.view_command import view
+
+    print(view(options))
+
+
 COMMANDS = {
     "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
@@ -74,6 +102,13 @@ COMMANDS = {
         _export,
         register_export,
     ),
+    "render": Command(
+        "recon_render",
+        "pictures and a video of a run's splats along a new camera path",
+        _render,
+        register_render,
+    ),
+    "view": Command("recon_view", "a run live in the browser", _view, register_view),
 }
 
 if __name__ == "__main__":

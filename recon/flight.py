@@ -9,6 +9,7 @@ from corr.geometry import Camera, Rigid3
 from recon.scene import View
 
 _SPIRAL_TURNS = 2
+_LARGEST_GAP = np.radians(120)  # between neighbouring photos of a whole circle
 _SWING = 0.35  # of the distance to what is looked at: the spiral's reach
 
 
@@ -16,8 +17,9 @@ def path_poses(kind: str, views: Sequence[View], target: np.ndarray, frames: int
     """Poses (cam_from_world) of a path.
 
     Args:
-        kind: `orbit`: a whole circle around the target at the cameras' mean height and distance;
-            `spiral`: two narrowing turns in front of the target, seen from the cameras' side;
+        kind: `orbit`: around the target at the cameras' median height and distance: the whole
+            circle where photos stand all around, else there and back along the arc that they
+            stand on, for nothing is known of the far side; `spiral`: two narrowing turns in front of the target, seen from the cameras' side;
             `cameras`: from photo to photo, each passed exactly.
         views: Placed photos, in the order in which `cameras` visits them.
         target: What `orbit` and `spiral` look at, world.
@@ -97,11 +99,25 @@ def _orbit(views: Sequence[View], target: np.ndarray, frames: int) -> list[Rigid
     away = np.array([v.cam_from_world.centre for v in views]) - target
     height = float(np.median(away @ up))
     radius = float(np.median(np.linalg.norm(away - np.outer(away @ up, up), axis=1)))
-    poses = []
-    for angle in 2 * np.pi * np.arange(frames) / frames:
-        flat = radius * (np.cos(angle) * towards + np.sin(angle) * side)
-        poses.append(facing(target + flat + height * up, target, up))
-    return poses
+    first, last = _arc(np.arctan2(away @ side, away @ towards))
+    turn = 2 * np.pi * np.arange(frames) / frames
+    if last - first > 2 * np.pi - _LARGEST_GAP:
+        angles = first + turn
+    else:
+        angles = (first + last) / 2 - (last - first) / 2 * np.cos(turn)
+    return [
+        facing(target + radius * (np.cos(a) * towards + np.sin(a) * side) + height * up, target, up)
+        for a in angles
+    ]
+
+
+def _arc(angles: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Ends of the shortest arc that holds all angles, radians; the second may exceed pi."""
+    angles = np.sort(angles)
+    gaps = np.diff(np.append(angles, angles[0] + 2 * np.pi))
+    widest = int(gaps.argmax())
+    first = float(angles[(widest + 1) % len(angles)])
+    return first, first + 2 * np.pi - float(gaps[widest])
 
 
 def _spiral(views: Sequence[View], target: np.ndarray, frames: int) -> list[Rigid3]:
