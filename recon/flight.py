@@ -19,8 +19,9 @@ def path_poses(kind: str, views: Sequence[View], target: np.ndarray, frames: int
     Args:
         kind: `orbit`: around the target at the cameras' median height and distance: the whole
             circle where photos stand all around, else there and back along the arc that they
-            stand on, for nothing is known of the far side; `spiral`: two narrowing turns in front of the target, seen from the cameras' side;
-            `cameras`: from photo to photo, each passed exactly.
+            stand on, for nothing is known of the far side. `spiral`: two narrowing turns in front
+            of the target, seen from the cameras' side. `cameras`: from photo to photo, each passed
+            exactly where there are frames enough.
         views: Placed photos, in the order in which `cameras` visits them.
         target: What `orbit` and `spiral` look at, world.
         frames: How many.

@@ -12,6 +12,7 @@ import torch
 
 from corr.errors import UserError
 from corr.geometry import Sim3
+from recon.export.choice import SplatExport
 from recon.export.formats import read_any
 from recon.export.splat_ply import read_splats
 from recon.export_command import export
@@ -20,6 +21,7 @@ from recon.options_render import RenderOptions
 from recon.options_view import ViewOptions
 from recon.render.cpu.renderer import CpuRenderer
 from recon.render_command import render
+from recon.results import export_formats
 from recon.splats.fitted import load_fitted
 from recon.splats.transform import moved
 from recon.video_file import count_frames, write_video
@@ -68,10 +70,23 @@ def test_export_is_moved_by_a_transform_harmonics_too(run, tmp_path):
     matrix[:3, :3], matrix[:3, 3] = 2 * turn, [1, 2, 3]
     np.savetxt(tmp_path / "t.txt", matrix)
     out = tmp_path / "moved.ply"
-    export(ExportOptions(run=str(run), format="ply", out=str(out), transform=str(tmp_path / "t.txt")))
+    export(
+        ExportOptions(run=str(run), format="ply", out=str(out), transform=str(tmp_path / "t.txt"))
+    )
     expected = moved(read_splats(run / "4_splats" / "splats.ply"), Sim3(2.0, turn, matrix[:3, 3]))
     np.testing.assert_allclose(read_splats(out).sh, expected.sh, atol=1e-6)
     np.testing.assert_allclose(read_splats(out).means, expected.means, atol=1e-5)
+
+
+def test_run_exports_the_formats_asked_for_and_the_ply_in_any_case(run, tmp_path):
+    saved = load_fitted(run / "4_splats")
+    assert export_formats(SplatExport(), saved, tmp_path, CpuRenderer()) == ()
+    plain = (tmp_path / "splats.ply").read_bytes()
+    assert plain == (run / "4_splats" / "splats.ply").read_bytes()
+    lines = export_formats(SplatExport("spz:glb"), saved, tmp_path, CpuRenderer())
+    assert [line.split(": ")[0][-4:] for line in lines] == [".spz", ".glb"]
+    export_formats(SplatExport(pad_degree=3), saved, tmp_path, CpuRenderer())
+    assert read_splats(tmp_path / "splats.ply").sh_degree == 3
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def ring(degrees):
     """Cameras one above and two away from the target at these angles."""
     views = []
     for i, angle in enumerate(np.radians(degrees)):
-        centre = TARGET + [2 * np.sin(angle), -1, -2 * np.cos(angle)]
+        centre = TARGET + np.array([2 * np.sin(angle), -1, -2 * np.cos(angle)])
         views.append(View(f"{i:02d}", CAMERA, facing(centre, TARGET, UP)))
     return views
 

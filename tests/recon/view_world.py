@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-
 from recon import workspace
 from recon.colmap_io import read_colmap
 from tests.recon.report.report_world import make_run
@@ -15,7 +14,7 @@ def finished_run(folder: Path) -> Path:
     names = [view.name for view in read_colmap(run / "4_splats" / "sparse").views]
     for name in names:  # as the camera stage calls its pictures
         (run / "2_cameras/images" / name).rename(run / "2_cameras/images" / f"{name}.png")
-    record = {"gains": dict.fromkeys(names, [1.0, 1.0, 1.0]), "background": [0.2, 0.3, 0.4]}
+    record = {"gains": {name: [1.0, 1.0, 1.0] for name in names}, "background": [0.2, 0.3, 0.4]}
     (run / "4_splats" / "exposures.json").write_text(json.dumps(record))
     workspace.mark_finished(run)
     return run

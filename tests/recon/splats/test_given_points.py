@@ -23,7 +23,7 @@ def scan(scene):
     rng = np.random.default_rng(0)
     xyz = scenes.trace(scene.reconstruction.views[1])[2].reshape(-1, 3)
     xyz = xyz[rng.choice(len(xyz), 1500, replace=False)]
-    return np.concatenate([xyz, rng.normal(size=(300, 3)) + [0, 0, 90]])
+    return np.concatenate([xyz, rng.normal(size=(300, 3)) + np.array([0, 0, 90])])
 
 
 def test_points_in_photos_are_kept_with_normals_colours_and_pixel_sizes(scene, scan, tmp_path):
@@ -63,8 +63,8 @@ def test_colmap_model_is_read_too(scene, tmp_path):
 
 
 def test_a_cloud_of_another_world_is_refused(scene, scan, tmp_path):
-    write_points(tmp_path / "scan.ply", scan + [0, 0, 500])
-    with pytest.raises(UserError, match="only 0 of 1800 points .* poses=known poses.cameras="):
+    write_points(tmp_path / "scan.ply", scan + np.array([0, 0, 500]))
+    with pytest.raises(UserError, match=r"only 0 of 1800 points .* poses=known poses\.cameras="):
         given_points(tmp_path / "scan.ply", scene.reconstruction.views, scene.pictures)
 
 
@@ -74,5 +74,5 @@ def test_what_is_no_cloud_is_said(tmp_path):
         read_given(tmp_path / "scan.ply")
     with pytest.raises(UserError, match="neither a PLY of points nor a COLMAP model"):
         read_given(tmp_path)
-    with pytest.raises(UserError, match="there is no .*no.ply; correct seeder.points"):
+    with pytest.raises(UserError, match=r"there is no .*no\.ply; correct seeder\.points"):
         read_given(tmp_path / "no.ply")
