@@ -25,7 +25,8 @@ _DEPTH_SIDE = 200  # px, of the depth maps that visibility is read from
 _AGREES = 0.05  # relative distance of a splat from the surface drawn there
 _LEAST_ALPHA = 0.5
 _PHOTO_SIDE = 320  # px, of the photos in the frusta
-_FRUSTUM = 0.12  # length over the cameras' median distance from what they look at
+_FRUSTUM = 0.06  # length over the cameras' median distance from what they look at
+_STEP_BACK = 1.4  # of the first look, over that photo's distance
 
 
 def serve(run: Path, host: str, port: int, renderer: Renderer) -> Any:
@@ -52,7 +53,7 @@ def serve(run: Path, host: str, port: int, renderer: Renderer) -> Any:
     mesh = _add_mesh(server, run / "5_mesh" / "mesh.ply")
     cameras = _add_cameras(server, run, saved, target)
     _add_controls(server, splats, mesh, cameras)
-    _start_at(server, saved.views[0], target, up_of(saved.views))
+    _start_at(server, saved.views, target)
     return server
 
 
@@ -180,13 +181,10 @@ def _add_controls(server: Any, splats: dict[str, Any], mesh: Any, cameras: list[
         control.on_update(update)
 
 
-def _start_at(server: Any, view: View, target: np.ndarray, up: np.ndarray) -> None:
-    """New visitors begin behind the first camera, looking at what it looks at."""
-    centre = view.cam_from_world.centre
-
-    def place(client: Any) -> None:
-        client.camera.up_direction = up
-        client.camera.position = target + 1.4 * (centre - target)
-        client.camera.look_at = target
-
-    server.on_client_connect(place)
+def _start_at(server: Any, views: Sequence[View], target: np.ndarray) -> None:
+    """Visitors begin behind the photo nearest to the middle of all, looking where it looks."""
+    centres = np.array([v.cam_from_world.centre for v in views])
+    nearest = int(np.linalg.norm(centres - centres.mean(axis=0), axis=1).argmin())
+    server.initial_camera.up = up_of(views)
+    server.initial_camera.position = target + _STEP_BACK * (centres[nearest] - target)
+    server.initial_camera.look_at = target
