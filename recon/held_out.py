@@ -22,7 +22,7 @@ from recon.splats.cameras import CameraCorrections
 from recon.splats.fitted import SavedSplats
 from recon.splats.gaussians import Gaussians
 from recon.splats.losses import Target, photometric_loss
-from recon.splats.training import median_depths
+from recon.splats.pictures import median_depths
 from recon.workspace import picture_stems
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from corr.matches import Matches
 from corr.matching import load_matches, match_photos
 from corr.photos import Image
 
-PARTNERS = 8  # photos that a mirror image is compared with
+PARTNERS = 4  # photos that a mirror image is compared with
 CLEARLY = 3  # times as many verified matches as the photo itself has
 # Of the sample's photos mirror images fit some geometry with 29 to 40 % of their matches, photos
 # as taken with 56 to 85 %: left and right exchanged, much of a scene still looks like itself.
@@ -38,18 +38,21 @@ def find_mirrored(
         matcher: Compares the mirror images.
         folder: For copies and matches; what lies there from before is used.
         needed: Verified matches that a mirror image must have at least.
-        strong: Verified matches from which a photo is tied firmly, by photo.
+        strong: Verified matches that hold a photo well, by photo; twice as many leave no doubt.
     """
     from recon.rescue import count_inliers
 
     inliers = count_inliers(images, matches)
-    found = {}
-    for photo in range(len(images)):
-        count, share, _ = _best(photo, inliers, matches)
-        if count >= strong[photo] or (count >= needed and share > DOUBTFUL_SHARE):
+    own = [_best(photo, inliers, matches) for photo in range(len(images))]
+    found: dict[int, int] = {}
+    # The mirror image of a good photo fits a mirrored one as well: the weakest tied is the odd one.
+    for photo in sorted(range(len(images)), key=lambda k: (own[k][0], k)):
+        count, share, _ = own[photo]
+        if count >= 2 * strong[photo] or (count >= needed and share > DOUBTFUL_SHARE):
             continue
         ties = {k: inliers.get((min(k, photo), max(k, photo)), 0) for k in range(len(images))}
-        others = [k for k in sorted(ties, key=lambda k: (-ties[k], k)) if k != photo][:PARTNERS]
+        others = [k for k in sorted(ties, key=lambda k: (-ties[k], k)) if k not in (photo, *found)]
+        others = others[:PARTNERS]
         pictures = [flipped(images[photo], folder), *(images[k] for k in others)]
         where = folder / str(photo)
         match_photos(pictures, matcher, where, [(0, k) for k in range(1, len(pictures))])
@@ -77,15 +80,15 @@ def _best(
 def flipped(image: Image, folder: Path) -> Image:
     """The mirror image of a working copy, left and right exchanged, as a photo of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind, path in (("photo", image.work_path), ("mask", image.mask_path)):
-        paths.append(None)
-        if path is not None:
-            paths[-1] = folder / f"{Path(image.name).name}.{kind}.png"
-            with PilImage.open(path) as file:
-                ImageOps.mirror(file).save(paths[-1])
-    assert paths[0] is not None
-    return replace(image, work_path=paths[0], mask_path=paths[1])
+
+    def turned(path: Path, kind: str) -> Path:
+        copy = folder / f"{Path(image.name).name}.{kind}.png"
+        with PilImage.open(path) as file:
+            ImageOps.mirror(file).save(copy)
+        return copy
+
+    mask = None if image.mask_path is None else turned(image.mask_path, "mask")
+    return replace(image, work_path=turned(image.work_path, "photo"), mask_path=mask)
 
 
 def mirrored_reason(partner: str) -> str:

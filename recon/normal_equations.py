@@ -66,17 +66,21 @@ def reduced_system(start, index, J, Jp, r, size, damping):
                         if ia == ib:
                             diagonal[ia] += value
         for m in range(start[p], start[p + 1]):
-            for n in range(start[p], start[p + 1]):
+            for n in range(m, start[p + 1]):
                 for a in range(d):
                     ia = index[m, a]
                     if ia < 0:
                         continue
-                    y = Y[m - start[p], a]
+                    y0, y1, y2 = Y[m - start[p], a, 0], Y[m - start[p], a, 1], Y[m - start[p], a, 2]
                     for b in range(d):
                         ib = index[n, b]
-                        if ib >= 0:
-                            w = W[n - start[p], b]
-                            H[ia, ib] -= y[0] * w[0] + y[1] * w[1] + y[2] * w[2]
+                        if ib < 0:
+                            continue
+                        row = n - start[p]
+                        value = y0 * W[row, b, 0] + y1 * W[row, b, 1] + y2 * W[row, b, 2]
+                        H[ia, ib] -= value
+                        if n > m:  # the same block on the other side of the diagonal
+                            H[ib, ia] -= value
     return H, g, inverses, gradients, diagonal
 
 

@@ -11,7 +11,7 @@ from recon.splats.optimiser import Optimiser
 from recon.splats.seeder import Seeder
 from recon.surface.mesher import Mesher
 
-QUALITIES = ("quick", "default", "best")
+QUALITIES = ("quick", "default", "best", "gpu_quick", "gpu_best")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -47,7 +47,9 @@ class RunOptions:
     optimiser: Optimiser = field(default_factory=Optimiser)
     mesher: Mesher = field(default_factory=Mesher)
     export: SplatExport = field(default_factory=SplatExport)
-    quality: str = "default"  # quick | default | best: sets the numbers of the stages
+    quality: str = (
+        "default"  # quick | default | best | gpu_quick | gpu_best: sets the stages' numbers
+    )
     device: str = "auto"  # auto | cpu | cuda
     seed: int = 0  # of everything random
     score_height: int = 480  # px, picture height at which held-out photos are compared

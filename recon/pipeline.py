@@ -171,7 +171,7 @@ class Run:
 
     def seeds(self, reconstruction: Reconstruction) -> Any:
         """First splats."""
-        from recon.splats.seeding import Seeds
+        from recon.splats.seeds import Seeds
 
         options, cameras = self.options.seeder, self.folder("cameras")
 
@@ -259,11 +259,13 @@ def run(options: RunOptions) -> Summary:
     from recon.render.select import renderer_for
     from recon.results import finish
     from recon.splats.fitted import load_fitted
+    from recon.splats.strategies import check_strategy
 
     job = Run(options)
     handler = log_to(job.out / "run.log")
     try:
         renderer = renderer_for(options.device)
+        check_strategy(options.optimiser, renderer.name)
         photos = job.photos()
         matches = job.matches(photos)
         reconstruction = job.cameras(photos, matches)

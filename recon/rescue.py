@@ -21,6 +21,7 @@ from corr.matching import load_matches, match_photos, pair_file
 from corr.photos import Image
 from corr.store import write_atomic
 from recon.mirrored import find_mirrored, mirrored_reason
+from recon.poses.connected import parts
 from recon.poses.intrinsics import group_photos, scale_of
 from recon.poses.two_view import Verification, verify_pairs
 
@@ -82,8 +83,8 @@ class Rescue:
             p for p, n in inliers.items()
             if n >= self.strong_share * min(cells[p[0]], cells[p[1]])
         ]  # fmt: skip
-        part = components(len(images), strong)
-        if len(set(part)) == 1:
+        part = parts(len(images), strong)
+        if len(set(part.tolist())) == 1:
             return []
         if len(images) <= FEW:
             return sorted(inliers)
@@ -158,12 +159,3 @@ def count_inliers(
 def cell_counts(images: Sequence[Image]) -> list[float]:
     """Points that a semi-dense matcher may have in each photo."""
     return [image.work_width * image.work_height / CELL_PX**2 for image in images]
-
-
-def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """The connected part of each of `count` nodes, named by its smallest node."""
-    part = list(range(count))
-    for a, b in edges:
-        low, high = sorted((part[a], part[b]))
-        part = [low if p == high else p for p in part]
-    return part

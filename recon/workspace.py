@@ -153,12 +153,12 @@ def picture_stems(names: Iterable[str]) -> dict[str, str]:
 
 
 def load_pictures(
-    folder: Path, views: Iterable[View]
+    folder: Path, views: Iterable[View], *, suffix: str = ".png"
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Undistorted photos (uint8 h w 3) and masks (bool h w) of the camera stage, by name."""
     pictures, masks = {}, {}
     for view in views:
-        with PilImage.open(folder / "images" / f"{view.name}.png") as file:
+        with PilImage.open(folder / "images" / f"{view.name}{suffix}") as file:
             pictures[view.name] = np.asarray(file.convert("RGB"))
         mask = folder / "masks" / f"{view.name}.png"
         if mask.exists():

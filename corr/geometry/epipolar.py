@@ -34,6 +34,25 @@ def symmetric_epipolar_sq(
         return off * (1 / (line_b[:, :2] ** 2).sum(-1) + 1 / (line_a[:, :2] ** 2).sum(-1))
 
 
+def sampson_px(
+    xy_a: Float[np.ndarray, "n 2"],
+    xy_b: Float[np.ndarray, "n 2"],
+    E: Float[np.ndarray, "3 3"],
+    focal_a_px: float,
+    focal_b_px: float,
+) -> Float[np.ndarray, " n"]:
+    """First-order distance of matches from the epipolar constraint, pixels.
+
+    Source: Hartley and Zisserman, Multiple View Geometry, equation 11.9.
+    """
+    one = np.ones((len(xy_a), 1))
+    a, b = np.concatenate([xy_a, one], -1), np.concatenate([xy_b, one], -1)
+    line_b, line_a = a @ E.T, b @ E
+    slope_b = (line_b[:, :2] ** 2).sum(-1) / focal_b_px**2
+    slope_a = (line_a[:, :2] ** 2).sum(-1) / focal_a_px**2
+    return np.abs((b * line_b).sum(-1)) / np.sqrt(np.maximum(slope_a + slope_b, 1e-20))
+
+
 def pose_error_deg(found: Rigid3 | None, truth: Rigid3) -> tuple[float, float]:
     """Angle of the rotation error, and between the baselines (their sign is free), degrees.
 

@@ -23,6 +23,8 @@ class AlikedLightGlue(LightGlueMatcher):
     of t16 (64 numbers) are matched as mutual nearest neighbours.
     """
 
+    SIGMA_PX: ClassVar[float] = 0.85  # tests/benchmarks/match_sigma.py
+
     HEAD: ClassVar[str] = "aliked_lightglue"
 
     model: str = "n16"  # n16 | n16rot (for turned photos) | n32 (slower) | t16 (tiny)

@@ -21,6 +21,8 @@ NMS_PX = 5
 class DiskLightGlue(LightGlueMatcher):
     """DISK and LightGlue: many repeatable points, to whole network pixels."""
 
+    SIGMA_PX: ClassVar[float] = 0.87  # tests/benchmarks/match_sigma.py
+
     HEAD: ClassVar[str] = "disk_lightglue"
 
     weights: str = ""  # path of depth-save.pth; empty: installed package or hub cache

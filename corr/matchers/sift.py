@@ -1,7 +1,7 @@
 """SIFT: needs no weights; sub-pixel key points, best on sharp textured photos close together."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -28,6 +28,8 @@ class Sift(PhotoMatcher):
 
     Sources: Lowe, IJCV 2004; Arandjelović and Zisserman, CVPR 2012 (RootSIFT).
     """
+
+    SIGMA_PX: ClassVar[float] = 0.25  # tests/benchmarks/match_sigma.py
 
     max_side: int = 0  # px, whole photos are shrunk to this; 0 = not at all
     max_keypoints: int = 8000  # per photo, the strongest ones

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,6 +47,8 @@ class XFeatStar(NetworkMatcher):
 
     Source: Potje et al., XFeat, CVPR 2024; the network is kornia's, the weights are the authors'.
     """
+
+    SIGMA_PX: ClassVar[float] = 0.84  # tests/benchmarks/match_sigma.py
 
     top_k: int = 8000  # cells kept per photo, the most reliable ones
     min_cossim: float = 0.82  # least cosine similarity of two descriptors; -1 keeps all

@@ -51,6 +51,8 @@ class XFeatDetector(PointMatcher):
 class XFeatPoints(XFeatDetector):
     """XFeat's key points and mutual nearest neighbours: the fastest, for photos close together."""
 
+    SIGMA_PX: ClassVar[float] = 0.98  # tests/benchmarks/match_sigma.py
+
     min_cossim: float = 0.82  # least cosine similarity of two descriptors; -1 keeps all
     max_ratio: float = 0.95  # most that the nearest distance may be of the second; 1 keeps all
 
@@ -75,6 +77,8 @@ class XFeatPoints(XFeatDetector):
 @dataclass
 class XFeatLighterGlue(XFeatDetector, LightGlueMatcher):
     """XFeat's key points and LighterGlue, a LightGlue of a third of the width."""
+
+    SIGMA_PX: ClassVar[float] = 1.15  # tests/benchmarks/match_sigma.py
 
     HEAD: ClassVar[str] = "xfeat_lighterglue"
 

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from corr.geometry import rotation_angle
+from recon.poses.connected import parts
 from recon.poses.two_view import TwoView
 
 CLOSED_DEG = 12.0  # rotation left after a triplet's circle, below which it closes
@@ -45,15 +46,8 @@ def look_alikes(pairs: Sequence[TwoView]) -> list[TwoView]:
         and not any(verdicts)
         and sum(any(closed[other]) for other in against[pair]) >= WITNESSES
     ]
-    if not wrong or _parts(edges) != _parts([pair for pair in edges if pair not in wrong]):
+    count = 1 + max((b for _, b in edges), default=0)
+    left_over = [pair for pair in edges if pair not in wrong]
+    if not wrong or not np.array_equal(parts(count, edges), parts(count, left_over)):
         return []
     return [p for p in pairs if (p.a, p.b) in wrong]
-
-
-def _parts(edges) -> set[frozenset[int]]:
-    """The sets of photos that pairs connect."""
-    group: dict[int, frozenset[int]] = {}
-    for a, b in edges:
-        union = group.get(a, frozenset({a})) | group.get(b, frozenset({b}))
-        group.update(dict.fromkeys(union, union))
-    return set(group.values())

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from corr.geometry import Rigid3
-from corr.geometry.epipolar import essential
+from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from recon.poses.bundle import Bundle
+from recon.poses.connected import parts
 from recon.poses.two_view import TwoView
 
 CONTRADICTS = 0.3  # share of a photo's verified matches that must agree with the solution
@@ -45,11 +46,9 @@ class Evidence:
 
     def reachable(self) -> int:
         """Photos in the largest set connected by verified pairs."""
-        group: dict[int, set[int]] = {}
-        for a, b in self.pairs:
-            union = group.get(a, {a}) | group.get(b, {b})
-            group.update(dict.fromkeys(union, union))
-        return max(map(len, group.values()), default=0)
+        if not self.pairs:
+            return 0
+        return int(np.bincount(parts(1 + max(b for _, b in self.pairs), self.pairs)).max())
 
     def agreeing(self, bundle: Bundle) -> dict[tuple[int, int], int]:
         """Matches within the limit of the epipolar line that the cameras give, per pair.
@@ -80,22 +79,3 @@ class Evidence:
             if total and sum(agreeing[p] for p in mine) < CONTRADICTS * total:
                 found.append(photo)
         return found
-
-
-def sampson_px(
-    xy_a: Float[np.ndarray, "n 2"],
-    xy_b: Float[np.ndarray, "n 2"],
-    E: Float[np.ndarray, "3 3"],
-    focal_a_px: float,
-    focal_b_px: float,
-) -> Float[np.ndarray, " n"]:
-    """First-order distance of matches from the epipolar constraint, pixels.
-
-    Source: Hartley and Zisserman, Multiple View Geometry, equation 11.9.
-    """
-    one = np.ones((len(xy_a), 1))
-    a, b = np.concatenate([xy_a, one], -1), np.concatenate([xy_b, one], -1)
-    line_b, line_a = a @ E.T, b @ E
-    slope_b = (line_b[:, :2] ** 2).sum(-1) / focal_b_px**2
-    slope_a = (line_a[:, :2] ** 2).sum(-1) / focal_a_px**2
-    return np.abs((b * line_b).sum(-1)) / np.sqrt(np.maximum(slope_a + slope_b, 1e-20))

@@ -153,9 +153,10 @@ def _line(bundle: Bundle) -> str:
 
 
 def _set_aside(alike: Sequence[TwoView], names: Sequence[str]) -> str:
-    if not alike:
+    many = [p for p in alike if len(p.inliers) >= MANY]
+    if not many:
         return ""
-    which = _listed([f"{names[p.a]} and {names[p.b]}" for p in alike])
+    which = _listed([f"{names[p.a]} and {names[p.b]}" for p in many])
     return (
         f"match each other, but every third photo contradicts it, so the pair was not used: "
         f"{which}; they show places that look alike"

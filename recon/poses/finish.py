@@ -21,8 +21,9 @@ from recon.poses.whitened import LensPrior, Model, PosePrior, adjust_whitened
 log = logging.getLogger(__name__)
 WIDER = 3.0  # real lenses' spread over the sigmas that the adjustment works with
 EXACT = 1e-6  # sigma that stands for none
-TOLERANCE = 1e-6  # relative fall of the cost that ends an adjustment; ten times is no nearer
-ROUNDS = 2  # of adjusting and choosing observations
+# Relative falls of the cost that end an adjustment, in rounds of adjusting and choosing
+# observations; a smaller one at the end is no nearer to the truth.
+TOLERANCES = (1e-4, 1e-6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +70,12 @@ class Finish:
 
     def _rounds(self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"]) -> Bundle:
         distorted = any(lens.distorted or lens.model == "RADIAL" for lens in bundle.lenses)
-        for _ in range(ROUNDS):
+        for tolerance in TOLERANCES:
             bundle = bundle.filtered(self.limit_px, self.min_angle_deg)
             if len(bundle.poses) < 2 or not bundle.active.any():
                 break
             found = adjust_whitened(
-                bundle, cov_px, self.model(bundle, distortion=distorted), tolerance=TOLERANCE
+                bundle, cov_px, self.model(bundle, distortion=distorted), tolerance=tolerance
             )
             if distorted and not all(lens.plausible() for lens in found.lenses):
                 log.warning("finish: the distortion ran away; photos are taken as undistorted")

@@ -6,10 +6,9 @@ import numpy as np
 
 from corr.errors import UserError
 from corr.geometry import Rigid3
-from corr.geometry.epipolar import essential
+from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from recon.poses.bundle import Bundle
-from recon.poses.evidence import sampson_px
 from recon.poses.given import Given
 from recon.poses.lens import Lens
 from recon.poses.link import Linked

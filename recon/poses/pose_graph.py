@@ -193,7 +193,8 @@ def _spanning_tree(relative: Mapping, weights: Mapping) -> dict[int, np.ndarray]
         turn = right[b].T @ relative[a, b] @ left[a]  # right's world from left's
         left.update({i: R @ turn for i, R in right.items()})
         trees.update(dict.fromkeys(right, left))
-    return dict(max(trees.values(), key=lambda tree: (len(tree), -min(tree))))
+    largest = max(trees, key=lambda i: (len(trees[i]), -min(trees[i])))
+    return dict(trees[largest])
 
 
 def baseline_lengths(edges: Mapping[tuple[int, int], Edge]) -> dict[tuple[int, int], float]:

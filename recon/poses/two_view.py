@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
 from corr.geometry import Rigid3
+from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from corr.store import write_atomic
 from recon.poses.lens import Lens
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 TWO_VIEW_FILE = "two_view.json"
 GRID = 8  # coverage is counted on GRID x GRID cells
 CHANCE_SHARE, CHANCE_UP_TO = 0.4, 200  # of the matches, up to so many matches
+SEARCHED = (
+    1500  # matches among which a geometry is searched, evenly over the scores; all are tested
+)
 MIN_ITERATIONS, MAX_ITERATIONS = 500, 20_000
 
 
@@ -111,6 +115,7 @@ def verify_pair(
         none = np.zeros(0, dtype=np.int64)
         return TwoView(a, b, len(score), none, needed, None, 0.0, 0.0, 0.0)
     order = np.argsort(-score, kind="stable")
+    few = np.unique(np.linspace(0, len(order) - 1, min(len(order), SEARCHED)).astype(int))
     xy_a, xy_b = lens_a.undistort(uv_a[order]), lens_b.undistort(uv_b[order])
     pinhole_a, pinhole_b = xy_a * lens_a.focal_px, xy_b * lens_b.focal_px
     ransac = ransac_options(how)
@@ -118,11 +123,20 @@ def verify_pair(
         {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [lens.focal_px, 0.0, 0.0]}
         for lens in (lens_a, lens_b)
     ]
-    pose, info = poselib.estimate_relative_pose(pinhole_a, pinhole_b, *cameras, ransac, {})
+    pose, info = poselib.estimate_relative_pose(
+        pinhole_a[few], pinhole_b[few], *cameras, ransac, {}
+    )
+    b_from_a = Rigid3(pose.R, pose.t / max(np.linalg.norm(pose.t), 1e-12))
     inlier = np.array(info["inliers"], dtype=bool)
+    if len(few) < len(order):
+        inlier = _inliers_of(essential(b_from_a), xy_a, xy_b, lens_a, lens_b, how)
     if not trusted:
-        _, loose = poselib.estimate_fundamental(pinhole_a, pinhole_b, ransac, {})
+        F, loose = poselib.estimate_fundamental(pinhole_a[few], pinhole_b[few], ransac, {})
         wide = np.array(loose["inliers"], dtype=bool)
+        if len(few) < len(order):
+            E = np.diag([lens_b.focal_px, lens_b.focal_px, 1.0]) @ F
+            E = E @ np.diag([lens_a.focal_px, lens_a.focal_px, 1.0])
+            wide = _inliers_of(E, xy_a, xy_b, lens_a, lens_b, how)
         if inlier.sum() < 0.85 * wide.sum():
             inlier = wide
     _, flat = (
@@ -135,7 +149,6 @@ def verify_pair(
         if inlier.sum() >= 8
         else (None, {"inliers": [False]})
     )
-    b_from_a = Rigid3(pose.R, pose.t / max(np.linalg.norm(pose.t), 1e-12))
     return TwoView(
         a,
         b,
@@ -147,6 +160,17 @@ def verify_pair(
         parallax_deg(xy_a[inlier], xy_b[inlier], b_from_a),
         float(np.mean(flat["inliers"])),
     )
+
+
+def _inliers_of(
+    E: Float[np.ndarray, "3 3"],
+    xy_a: Float[np.ndarray, "n 2"],
+    xy_b: Float[np.ndarray, "n 2"],
+    lens_a: Lens,
+    lens_b: Lens,
+    how: Verification,
+) -> Bool[np.ndarray, " n"]:
+    return sampson_px(xy_a, xy_b, E, lens_a.focal_px, lens_b.focal_px) <= how.max_error_px
 
 
 def ransac_options(how: Verification) -> dict:

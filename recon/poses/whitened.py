@@ -149,7 +149,7 @@ def linearise(bundle: Bundle, white: Float[np.ndarray, "m 2 2"], model: Model) -
         white_rows = white[rows]
     return Equations(
         rows, np.append(first, len(rows)).astype(np.int64), points, index,
-        white_rows @ J, white_rows @ Jp, residual, size,
+        _times(white_rows, J), _times(white_rows, Jp), residual, size,
     )  # fmt: skip
 
 
@@ -223,7 +223,14 @@ def _residuals(bundle: Bundle, rows: np.ndarray, white: np.ndarray) -> Float[np.
         uv, depth = bundle.project(photo, bundle.xyz[bundle.tracks.track[rows[mine]]])
         off = uv - bundle.tracks.uv[rows[mine]]
         error[mine] = np.where((depth > MIN_DEPTH)[:, None], off, 1e6)
-    return np.einsum("mij,mj->mi", white[rows], error)
+    return _times(white[rows], error[..., None])[..., 0]
+
+
+def _times(white: Float[np.ndarray, "m 2 2"], x: Float[np.ndarray, "m 2 d"]) -> np.ndarray:
+    """Products of many small matrices: written out, since NumPy's take five times as long."""
+    w = white[..., None]
+    return np.stack([w[:, 0, 0] * x[:, 0] + w[:, 0, 1] * x[:, 1],
+                     w[:, 1, 0] * x[:, 0] + w[:, 1, 1] * x[:, 1]], 1)  # fmt: skip
 
 
 def _derivatives(

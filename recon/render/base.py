@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class Rendered:
         None  # n, larger half side of the drawn box; 0: not drawn; no gradient
     )
     pairs: int = 0  # (tile, splat) pairs drawn: what the time is proportional to
+    raw: dict[str, Any] | None = None  # gsplat's record of the drawing, for its strategies
 
 
 class Renderer(ABC):

@@ -43,24 +43,24 @@ class CudaRenderer(Renderer):
         from gsplat.rendering import rasterization
 
         degree = gaussians.sh_degree if sh_degree is None else min(sh_degree, gaussians.sh_degree)
-        finite = gaussians.is_finite()
-        good = gaussians.select(torch.nonzero(finite)[:, 0]).to(torch.float32)
-        radius = torch.zeros(len(gaussians), device=device)
         if background is None:
             background = torch.zeros(3, device=device)
         background = background.to(device, torch.float32)
-        shape = (camera.height, camera.width)
-        if len(good) == 0:
-            empty = torch.zeros(shape, device=device)
-            return Rendered(background.expand(*shape, 3), empty, empty.clone(), radius)
+        if len(gaussians) == 0:
+            empty = torch.zeros(camera.height, camera.width, device=device)
+            rgb = background.expand(camera.height, camera.width, 3)
+            return Rendered(rgb, empty, empty.clone(), torch.zeros(0, device=device))
+        good = gaussians.to(torch.float32)
+        pose = cam_from_world.to(device, torch.float32)
+        K = torch.as_tensor(camera.K, dtype=torch.float32).to(device, non_blocking=True)
         colours, alphas, info = rasterization(
-            good.means,
+            _hidden_if_broken(good, pose.detach()),
             good.quats_wxyz,
             good.scales,
             good.opacities,
             good.sh,
-            cam_from_world.to(device, torch.float32)[None],
-            torch.as_tensor(camera.K, dtype=torch.float32, device=device)[None],
+            pose[None],
+            K[None],
             camera.width,
             camera.height,
             near_plane=NEAR,
@@ -70,9 +70,22 @@ class CudaRenderer(Renderer):
             backgrounds=background[None],
             render_mode="RGB+D",
         )
-        radius[finite] = info["radii"].detach().reshape(len(good), -1).amax(1).to(torch.float32)
+        radius = info["radii"].detach().reshape(len(good), -1).amax(1).to(torch.float32)
         pairs = int(info["flatten_ids"].numel())
-        return Rendered(colours[0, ..., :3], alphas[0, ..., 0], colours[0, ..., 3], radius, pairs)
+        rgb, depth = colours[0, ..., :3], colours[0, ..., 3]
+        return Rendered(rgb, alphas[0, ..., 0], depth, radius, pairs, info)
+
+
+def _hidden_if_broken(gaussians: Gaussians, pose: Tensor) -> Tensor:
+    """Centres; those of splats that are not finite lie behind the camera, where nothing is drawn.
+
+    Leaving such splats out would need their number, and that is known only when the GPU is done.
+    """
+    with torch.no_grad():
+        flat = [v.reshape(len(gaussians), -1).sum(1) for v in gaussians.tensors().values()]
+        finite = torch.isfinite(torch.stack(flat).sum(0))
+        behind = -pose[:3, :3].T @ pose[:3, 3] - pose[2, :3]
+    return torch.where(finite[:, None], gaussians.means, behind)
 
 
 def _brought(drawn: Rendered, device: torch.device) -> Rendered:

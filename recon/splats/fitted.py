@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,18 @@ from recon.colmap_io import read_colmap, write_colmap
 from recon.export.splat_ply import read_splats, write_splats
 from recon.scene import Reconstruction, View
 from recon.splats.gaussians import Gaussians
-from recon.splats.training import Fitted
+
+
+@dataclass
+class Fitted:
+    """The optimised splats with the cameras and exposures that belong to them."""
+
+    gaussians: Gaussians
+    views: tuple[View, ...]
+    gains: np.ndarray  # v 3, per view
+    background: np.ndarray  # 3, mean colour of the photos
+    history: list[dict[str, Any]]
+    stop_view: str | None
 
 
 @dataclass(frozen=True, eq=False)

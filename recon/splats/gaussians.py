@@ -53,6 +53,14 @@ class Gaussians:
         """Every tensor moved to a device or converted to a dtype."""
         return Gaussians(**{name: value.to(target) for name, value in self.tensors().items()})
 
+    def with_degree(self, degree: int) -> "Gaussians":
+        """The same splats with bands at least up to a degree; new ones are zero."""
+        missing = (degree + 1) ** 2 - self.sh.shape[1]
+        if missing <= 0:
+            return self
+        zeros = self.sh.new_zeros(len(self), missing, 3)
+        return Gaussians(**{**self.tensors(), "sh": torch.cat([self.sh, zeros], dim=1)})
+
     def detached(self) -> "Gaussians":
         """A copy outside the autograd graph."""
         return Gaussians(**{n: v.detach().clone() for n, v in self.tensors().items()})

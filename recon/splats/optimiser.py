@@ -12,10 +12,11 @@ from recon.scene import View
 
 if TYPE_CHECKING:
     from recon.render.base import Renderer
-    from recon.splats.seeding import Seeds
-    from recon.splats.training import Fitted
+    from recon.splats.fitted import Fitted
+    from recon.splats.seeds import Seeds
 
 log = logging.getLogger(__name__)
+STRATEGIES = ("edgs", "densify", "mcmc")
 
 
 @dataclass
@@ -25,11 +26,17 @@ class Optimiser:
     Source: the schedule of EDGS (arXiv 2504.13204): low position rate from the first step, steady
     opacity decay with pruning, no densification and no opacity reset; step sizes are scaled to
     the iteration budget, and position steps are stated in pixels so that no scene scale enters.
+    With CUDA gsplat's densification and MCMC can take its place, with the rates of 3DGS.
     """
 
+    strategy: str = "edgs"  # edgs | densify | mcmc; the last two are gsplat's and need CUDA
     iterations: int = 900  # steps at most; one photo each
     coarse_share: float = 0.35  # share of the steps on half-size pictures, first
     max_side: int = 640  # px, longer side of the training pictures
+    sh_degree: int = 0  # bands of the colours, at least; those above the seeds' start at zero
+    sh_every: int = 1000  # steps after which the next of them joins in
+    max_splats: int = 1000000  # densify, mcmc: no more are added beyond (densify: about)
+    random_background: bool = True  # behind the splats; False = the photos' mean colour
     position_px: float = 0.06  # position step, pixels of the full-size picture; decays 10 x
     scale_rate: float = 0.012  # log-scale step
     rotation_rate: float = 0.006  # quaternion step
@@ -46,7 +53,15 @@ class Optimiser:
     checkpoint_every: int = 200  # steps between checkpoints for a continued run
 
     def __post_init__(self):
-        for name in ("iterations", "max_side", "stop_every", "checkpoint_every"):
+        if self.strategy not in STRATEGIES:
+            known = ", ".join(STRATEGIES)
+            raise ValueError(f"optimiser.strategy must be one of {known}, got {self.strategy}")
+        if not 0 <= self.sh_degree <= 3:
+            raise ValueError(f"optimiser.sh_degree must lie in [0, 3], got {self.sh_degree}")
+        positive = (
+            "iterations", "max_side", "sh_every", "max_splats", "stop_every", "checkpoint_every",
+        )  # fmt: skip
+        for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"optimiser.{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.coarse_share <= 1:

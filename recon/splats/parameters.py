@@ -1,5 +1,6 @@
 """The splats as optimised parameters: rates, decay and pruning, Adam's moments kept in step."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,13 +63,20 @@ class SplatParameters:
             "sh_base": o.colour_rate * late,
             "sh_rest": o.colour_rate * late / 10.0,
         }
+        self.apply_rates(base, POLISH if polishing else 1.0)
+
+    def apply_rates(self, rates: Mapping[str, float], factor: float) -> None:
+        """Step sizes by the name of the leaf, times a factor."""
         for group in self.adam.param_groups:
-            group["lr"] = base[group["name"]] * (POLISH if polishing else 1.0)
+            group["lr"] = rates[group["name"]] * factor
 
     def step(self) -> None:
         """One Adam step; gradients that are not finite count as zero."""
         for leaf in self.leaves.values():
-            if leaf.grad is not None and not torch.isfinite(leaf.grad).all():
+            if leaf.grad is None:
+                continue
+            # Asking a GPU whether all is well would wait for it; mending is quicker there.
+            if leaf.is_cuda or not torch.isfinite(leaf.grad).all():
                 leaf.grad.nan_to_num_(0.0, 0.0, 0.0)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from corr.store import write_atomic
 from recon.scene import Reconstruction
 
 if TYPE_CHECKING:
-    from recon.splats.seeding import Seeds
+    from recon.splats.seeds import Seeds
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from recon.dense.stereo import DepthMap, depth_maps
 from recon.scene import Reconstruction
 from recon.splats.gaussians import Gaussians
 from recon.splats.given_points import given_points
+from recon.splats.seeds import Seeds
 
 if TYPE_CHECKING:
     from recon.splats.seeder import Seeder
@@ -28,30 +28,6 @@ AGREED_OPACITY = 0.7  # the surface is where photos agree: start nearly closed
 FILL_OPACITY = 0.3
 SIZE_PER_SPACING = 0.6  # standard deviation over neighbour distance: overlapping, not blurred
 THICKNESS = 0.15  # across the surface, relative to along it
-
-
-@dataclass
-class Seeds:
-    """First splats, how far to trust each, and the photos' exposure gains."""
-
-    gaussians: Gaussians
-    confidence: Float32[np.ndarray, " n"]  # (0, 1]; 1 = many photos agree
-    exposures: Float[np.ndarray, "v 3"]  # gain per view of the reconstruction, geometric mean 1
-    summary: dict[str, Any]
-
-    @classmethod
-    def load(cls, folder: Path) -> "Seeds":
-        """Read what the seeding stage saved."""
-        import json
-
-        from recon.export.splat_ply import read_splats
-
-        return cls(
-            read_splats(folder / "seeds.ply"),
-            np.load(folder / "confidence.npy"),
-            np.load(folder / "exposures.npy"),
-            json.loads((folder / "seeds.json").read_text()),
-        )
 
 
 def make_seeds(

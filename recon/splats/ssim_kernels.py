@@ -14,9 +14,9 @@ from typing import no_type_check
 import numba as nb
 import numpy as np
 
-C1, C2 = 0.01**2, 0.03**2
-HALF = 5
-_tap = np.exp(-0.5 * (np.arange(-HALF, HALF + 1) / 1.5) ** 2)
+from recon.splats.losses import C1, C2, HALF, SIGMA_PX
+
+_tap = np.exp(-0.5 * (np.arange(-HALF, HALF + 1) / SIGMA_PX) ** 2)
 WINDOW = (_tap / _tap.sum()).astype(np.float32)
 
 

@@ -14,40 +14,37 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from corr.geometry import Camera
 from recon.scene import View
 from recon.splats.cameras import CameraCorrections
-from recon.splats.gaussians import Gaussians
-from recon.splats.losses import Target, photometric_loss
+from recon.splats.fitted import Fitted
+from recon.splats.losses import photometric_loss
 from recon.splats.parameters import SplatParameters
-from recon.splats.seeding import Seeds
+from recon.splats.pictures import Picture, halved, median_depths, prepare, sparable
+from recon.splats.seeds import Seeds
+from recon.splats.strategies import check_strategy, make_strategy
 
 if TYPE_CHECKING:
     from recon.render.base import Renderer
     from recon.splats.optimiser import Optimiser
 
 log = logging.getLogger(__name__)
-PRUNE_EVERY = 50
 POLISH_SHARE = 0.15  # of the steps done: the stop view joins for a last fine polish
 LOG_EVERY = 10
 
 
 @dataclass
-class Fitted:
-    """The optimised splats with the cameras and exposures that belong to them."""
+class _Drawn:
+    """What a step leaves to be looked at; numbers are fetched only when somebody asks."""
 
-    gaussians: Gaussians
-    views: tuple[View, ...]
-    gains: np.ndarray  # v 3, per view
-    background: np.ndarray  # 3, mean colour of the photos
-    history: list[dict[str, Any]]
-    stop_view: str | None
+    loss: Tensor
+    rgb: Tensor
+    picture: Picture
 
-
-@dataclass
-class _Picture:
-    camera: Camera
-    target: Target
+    def measured(self) -> tuple[float, float]:
+        """Loss and PSNR of the step."""
+        with torch.no_grad():
+            error = (self.rgb - self.picture.target.rgb).square().mean()
+        return float(self.loss), -10 * math.log10(max(float(error), 1e-10))
 
 
 def train(
@@ -61,8 +58,9 @@ def train(
     seed: int,
 ) -> Fitted:
     """Run the schedule; continues from a checkpoint in `folder` when there is one."""
+    check_strategy(options, renderer.name)
     device = torch.device("cuda" if renderer.name == "cuda" else "cpu")
-    loop = _Loop(options, seeds, views, pictures, masks, renderer, device, seed)
+    loop = Loop(options, seeds, views, pictures, masks, renderer, device, seed)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         loop.restore(torch.load(checkpoint, weights_only=True))
@@ -72,11 +70,15 @@ def train(
     return loop.result()
 
 
-class _Loop:
+class Loop:
+    """The schedule step by step: `run` it, or `advance` and look between the steps."""
+
     def __init__(self, options, seeds, views, pictures, masks, renderer, device, seed):
         self.options, self.views, self.renderer = options, views, renderer
         self.device = device
-        self.splats = SplatParameters(seeds.gaussians.to(device), options)
+        self.seed_degree = seeds.gaussians.sh_degree
+        start = seeds.gaussians.with_degree(options.sh_degree)
+        self.splats = SplatParameters(start.to(device), options)
         depths = median_depths(seeds.gaussians.means, views).to(device)
         gains = torch.from_numpy(np.log(seeds.exposures)).to(device)
         self.corrections = CameraCorrections(views, depths, gains)
@@ -86,85 +88,107 @@ class _Loop:
                 {"params": [self.corrections.log_gains], "lr": options.exposure_rate},
             ]
         )
-        self.full = [_prepare(v, pictures, masks, options.max_side, device) for v in views]
-        halves = [max(1, max(p.camera.width, p.camera.height) // 2) for p in self.full]
-        self.half = [
-            _prepare(v, pictures, masks, side, device)
-            for v, side in zip(views, halves, strict=True)
-        ]
+        self.full = [prepare(v, pictures, masks, options.max_side, device) for v in views]
+        self.half = halved(self.full, views, pictures, masks, device)
         # World size of one training pixel at the typical depth: the unit of position steps.
         shrink = self.full[0].camera.width / views[0].camera.width
         focal = torch.tensor([v.camera.K[0, 0] for v in views], device=device) * shrink
-        self.pixel = float((depths / focal).median())
+        pixel = float((depths / focal).median())
+        self.strategy = make_strategy(options, self.splats, views, pixel=pixel, seed=seed)
         colours = [p.target.rgb.mean((0, 1)) for p in self.half]
         self.background = torch.stack(colours).mean(0)
         self.rng = np.random.default_rng(seed)
         self.order: list[int] = []
-        self.stop_index = self._choose_stop_view()
+        spare = options.stop_view and len(views) >= options.stop_min_views
+        self.stop_index = sparable(views) if spare else None
         self.step, self.best_step, self.best_psnr = 0, 0, -math.inf
         self.best: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self.started = perf_counter()  # moved on by whoever pauses the clock
+        self.measured = (math.nan, math.nan)  # loss and PSNR of the step looked at last
+        self.still: dict[int, tuple[Tensor, Tensor]] = {}  # poses and gains that do not change
         self.end = options.iterations
         self.polishing = False
 
-    def _choose_stop_view(self) -> int | None:
-        """The input photo whose neighbours are nearest: it can best be spared."""
-        if not self.options.stop_view or len(self.views) < self.options.stop_min_views:
-            return None
-        centres = np.array([v.cam_from_world.centre for v in self.views])
-        distance = np.linalg.norm(centres[:, None] - centres, axis=-1)
-        two_nearest = np.sort(distance, axis=1)[:, 1:3].sum(1)
-        return int(np.argmin(two_nearest))
-
     def run(self, checkpoint: Path) -> None:
-        start = perf_counter() - self.seconds
+        """All steps that are left, with a progress bar and checkpoints."""
+        self.started = perf_counter() - self.seconds
         bar = tqdm(total=self.options.iterations, initial=self.step, desc="optimise", unit="step")
         with bar:
             while self.step < self.end:
-                loss, psnr = self._one_step()
-                self.seconds = perf_counter() - start
-                self._after_step(loss, psnr)
+                self.advance()
                 bar.total = self.end
                 bar.update(1)
                 if self.step % LOG_EVERY == 0:
-                    bar.set_postfix_str(f"PSNR {psnr:.1f} dB, {len(self.splats)} splats")
+                    psnr, count = self.measured[1], len(self.splats)
+                    bar.set_postfix_str(f"PSNR {psnr:.1f} dB, {count} splats")
                 if self.step % self.options.checkpoint_every == 0 and self.step < self.end:
                     self._save(checkpoint)
 
-    def _one_step(self) -> tuple[float, float]:
+    def advance(self) -> None:
+        """One step and what belongs to it: pruning or growing, a look at the stop view."""
+        drawn = self._one_step()
+        self.seconds = perf_counter() - self.started
+        self._after_step(drawn)
+
+    def _one_step(self) -> _Drawn:
         index = self._next_view()
         coarse = self.step < self._coarse_steps()
         picture = (self.half if coarse else self.full)[index]
-        progress = min(1.0, self.step / self.options.iterations)
-        self.splats.set_rates(progress, self.pixel, polishing=self.polishing)
-        # A random colour behind: splats cannot borrow it, they must close the surface themselves.
-        behind = torch.from_numpy(self.rng.random(3, dtype=np.float32)).to(self.device)
+        self.strategy.set_rates(self.step, polishing=self.polishing)
+        pose, gains = self._camera(index)
         rendered = self.renderer.render(
-            self.splats.gaussians(), picture.camera, self._pose(index), background=behind
-        )
-        rgb = rendered.rgb * self.corrections.gains(index)
+            self.splats.gaussians(), picture.camera, pose, background=self._behind(),
+            sh_degree=self._sh_degree(),
+        )  # fmt: skip
+        rgb = rendered.rgb * gains
         loss = photometric_loss(rgb, picture.target)
-        loss.backward()
+        penalty = self.strategy.penalty()
+        self.strategy.before_backward(rendered)
+        (loss if penalty is None else loss + penalty).backward()
         self.splats.step()
+        self._step_cameras()
+        self.step += 1
+        self.strategy.after_step(self.step, polishing=self.polishing)
+        return _Drawn(loss.detach(), rgb.detach(), picture)
+
+    def _step_cameras(self) -> None:
         # Poses wait until the coarse pictures are explained: wrong splats would move them.
-        if progress > 0.1:
+        if min(1.0, self.step / self.options.iterations) > 0.1:
             for parameter in self.corrections.parameters():
                 if parameter.grad is not None:
                     parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
             self.camera_optimiser.step()
         self.camera_optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        with torch.no_grad():
-            error = (rgb - picture.target.rgb).square().mean()
-        return float(loss.detach()), -10 * math.log10(max(float(error), 1e-10))
+
+    def _behind(self) -> Tensor:
+        """A random colour: splats cannot borrow it, they must close the surface themselves."""
+        if not self.options.random_background:
+            return self.background
+        colour = torch.from_numpy(self.rng.random(3, dtype=np.float32))
+        return colour.to(self.device, non_blocking=True)
+
+    def _sh_degree(self) -> int | None:
+        """Bands in use; None: all. Those that the seeds came without join one by one."""
+        degree = self.seed_degree + self.step // self.options.sh_every
+        return degree if degree < self.options.sh_degree else None
+
+    def _camera(self, index: int) -> tuple[Tensor, Tensor]:
+        """Pose and gains of a photo; what does not move is computed once."""
+        now = self.corrections
+        if index not in self.still:
+            with torch.no_grad():
+                self.still[index] = now.cam_from_world(index), now.gains(index)
+        pose, gains = self.still[index]
+        if self.options.pose_px > 0:
+            pose = now.cam_from_world(index)
+        if self.options.exposure_rate > 0:
+            gains = now.gains(index)
+        return pose, gains
 
     def _coarse_steps(self) -> int:
         return round(self.options.coarse_share * self.options.iterations)
-
-    def _pose(self, index: int) -> Tensor:
-        pose = self.corrections.cam_from_world(index)
-        return pose if self.options.pose_px > 0 else pose.detach()
 
     def _next_view(self) -> int:
         if not self.order:
@@ -172,9 +196,7 @@ class _Loop:
             self.order = [int(i) for i in self.rng.permutation(usable)]
         return self.order.pop()
 
-    def _after_step(self, loss: float, psnr: float) -> None:
-        if self.step % PRUNE_EVERY == 0:
-            self.splats.decay_and_prune(PRUNE_EVERY / self.options.iterations)
+    def _after_step(self, drawn: _Drawn) -> None:
         stop_psnr = None
         look = self.step % self.options.stop_every == 0 or self.step == self.end
         if self.step == self._coarse_steps():  # what coarse pictures taught is no yardstick
@@ -188,6 +210,7 @@ class _Loop:
             if waited >= self.options.stop_patience or self.step == self.end:
                 self._start_polish()
         if self.step % LOG_EVERY == 0 or stop_psnr is not None:
+            loss, psnr = self.measured = drawn.measured()
             self.history.append(
                 {
                     "iteration": self.step,
@@ -225,12 +248,15 @@ class _Loop:
     def _state(self) -> dict[str, Any]:
         return {
             "splats": self.splats.state(),
+            "strategy": self.strategy.state(),
             "corrections": {k: v.clone() for k, v in self.corrections.state_dict().items()},
             "camera_optimiser": copy.deepcopy(self.camera_optimiser.state_dict()),
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
         self.splats.restore(state["splats"])
+        self.strategy.restore(state["strategy"])
+        self.still = {}
         self.corrections.load_state_dict(state["corrections"])
         self.camera_optimiser.load_state_dict(state["camera_optimiser"])
 
@@ -248,12 +274,14 @@ class _Loop:
         temporary.replace(path)
 
     def restore(self, saved: dict[str, Any]) -> None:
+        """Back to a checkpoint."""
         self._set_state(saved["state"])
         for name, value in saved["loop"].items():
             setattr(self, name, value)
         self.rng.bit_generator.state = saved["rng"]
 
     def result(self) -> Fitted:
+        """What the steps so far have led to, on the CPU."""
         views = tuple(self.corrections.view(i, v) for i, v in enumerate(self.views))
         with torch.no_grad():
             gains = torch.stack([self.corrections.gains(i) for i in range(len(views))])
@@ -261,37 +289,3 @@ class _Loop:
         gaussians = self.splats.gaussians().detached().to("cpu")
         background = self.background.cpu().numpy()
         return Fitted(gaussians, views, gains.cpu().numpy(), background, self.history, stop)
-
-
-def median_depths(means: Tensor, views: tuple[View, ...]) -> Tensor:
-    """Median depth of the splats in front of each view, scene units."""
-    depths = []
-    for view in views:
-        uv, z = view.camera.project(view.cam_from_world.apply(means.cpu().double().numpy()))
-        inside = (z > 0) & (uv > 0).all(1)
-        inside &= (uv[:, 0] < view.camera.width) & (uv[:, 1] < view.camera.height)
-        depths.append(float(np.median(z[inside])) if inside.any() else 1.0)
-    return torch.tensor(depths)
-
-
-def _prepare(
-    view: View,
-    pictures: Mapping[str, np.ndarray],
-    masks: Mapping[str, np.ndarray],
-    max_side: int,
-    device: torch.device,
-) -> _Picture:
-    """The view's photo and camera at training size."""
-    import cv2
-
-    factor = min(1.0, max_side / max(view.camera.width, view.camera.height))
-    width = max(1, round(view.camera.width * factor))
-    height = max(1, round(view.camera.height * factor))
-    small = cv2.resize(pictures[view.name], (width, height), interpolation=cv2.INTER_AREA)
-    rgb = torch.from_numpy(small.astype(np.float32) / 255.0).to(device)
-    weight = None
-    if view.name in masks:
-        mask = masks[view.name].astype(np.float32)
-        share = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-        weight = torch.from_numpy((share > 0.999).astype(np.float32)).to(device)
-    return _Picture(view.camera.resized(width, height), Target(rgb, weight))

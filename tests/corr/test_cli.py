@@ -131,9 +131,15 @@ def one_line(done, code=1):
         (["seed.x=5"], "there is no option seed.x; "),
         (["seeder.budget=many"], "seeder.budget must be a whole number, got many"),
         (["seed="], "seed must be a whole number, got nothing"),
-        (["quality=bset"], "quality must be one of best, default, quick, got bset"),
+        (
+            ["quality=bset"],
+            "quality must be one of best, default, gpu_best, gpu_quick, quick, got bset",
+        ),
         (["-m", "seed=1,x"], "seed must be a whole number, got x"),
-        (["-m", "quality=quick,bset"], "quality must be one of best, default, quick, got bset"),
+        (
+            ["-m", "quality=quick,bset"],
+            "quality must be one of best, default, gpu_best, gpu_quick, quick, got bset",
+        ),
         (["-m", "quality=quick,best", "sede=1,2"], "there is no option sede; did you mean seed?"),
         (["seed=1,2"], "seed=1,2 holds several values; add -m to run each"),
         (["scene.images=a (1"], "scene.images=a (1 cannot be read; quote the value: "),

@@ -12,7 +12,8 @@ from recon.dense.neighbours import choose_neighbours, covisibility
 from recon.dense.stereo import DepthMap, depth_maps
 from recon.scene import Reconstruction, View
 from recon.splats.seeder import Seeder
-from recon.splats.seeding import Seeds, make_seeds
+from recon.splats.seeding import make_seeds
+from recon.splats.seeds import Seeds
 
 BALL, RADIUS = np.array([0.1, 0.0, 0.45]), 0.6
 SIZE = (123, 93)  # not divisible by eight

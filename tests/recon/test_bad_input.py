@@ -123,3 +123,9 @@ def test_photo_of_something_else_is_left_out_with_a_reason(tmp_path):
     assert "match" in reasons["stranger.png"]
     report = (tmp_path / "run" / "report.html").read_text()
     assert "stranger.png" in report
+
+
+def test_growing_splats_without_a_gpu_is_refused_before_photos_are_read(tmp_path):
+    line = refuse(tmp_path, "optimiser.strategy=densify", "device=cpu", "out=run")
+    assert "optimiser.strategy=densify is gsplat's and needs CUDA" in line
+    assert not (tmp_path / "run" / "0_photos").exists()

@@ -65,12 +65,14 @@ def test_every_matcher_and_quality_builds(composed, matcher, quality):
 
 
 def test_qualities_are_presets_of_numbers_in_rising_order(composed):
-    quick, default, best = (composed(f"quality={q}") for q in QUALITIES)
+    quick, default, best, gpu_quick, gpu_best = (composed(f"quality={q}") for q in QUALITIES)
     assert default == RunOptions()
+    assert gpu_quick.device == gpu_best.device == "cuda"
     for stage, name in (("seeder", "budget"), ("optimiser", "iterations"), ("scene", "max_side")):
         values = [getattr(getattr(o, stage), name) for o in (quick, default, best)]
         assert values[0] < values[2]
         assert values == sorted(values)
+        assert getattr(getattr(gpu_quick, stage), name) < getattr(getattr(gpu_best, stage), name)
 
 
 def test_every_preset_file_is_a_known_quality():
@@ -174,7 +176,8 @@ def test_help_is_quick_and_names_every_group_and_option(tmp_path):
     done, seconds = recon("run", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert seconds < 3  # user CPU time: torch alone would take longer
-    for part in (" | sift | xfeat", "quality=best | default | quick", "scene.frames=12"):
+    qualities = " | ".join(sorted(QUALITIES))
+    for part in (" | sift | xfeat", f"quality={qualities}", "scene.frames=12"):
         assert part in done.stdout
     for field in dataclasses.fields(Seeder):
         assert f"  seeder.{field.name}=" in done.stdout

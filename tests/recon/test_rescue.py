@@ -11,8 +11,9 @@ from corr.matchers.base import Matcher
 from corr.matchers.xfeat import XFeatStar
 from corr.matching import load_matches, match_photos
 from corr.photo_input import prepare_photos
+from recon.poses.connected import parts
 from recon.poses.solve import PoseSolver
-from recon.rescue import Rescue, components, count_inliers, mirrored_photos
+from recon.rescue import Rescue, count_inliers, mirrored_photos
 from tests.conftest import SAMPLE
 from tests.synthetic import ring_scene
 
@@ -50,9 +51,9 @@ def rescue_of(world, **options):
     return Rescue(Canned(world.matches, **options))
 
 
-def test_components():
-    assert components(5, [(3, 4), (0, 2), (2, 4)]) == [0, 1, 0, 0, 0]
-    assert components(3, []) == [0, 1, 2]
+def test_parts_are_named_by_their_smallest_photo():
+    assert parts(5, [(3, 4), (0, 2), (2, 4)]).tolist() == [0, 1, 0, 0, 0]
+    assert parts(3, []).tolist() == [0, 1, 2]
 
 
 def test_strong_photos_are_left_alone(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -48,6 +48,8 @@ class DenseMatcher(Matcher):
 
     Source: Edstedt et al., DKM, CVPR 2023; the network and its weights are ours.
     """
+
+    SIGMA_PX: ClassVar[float] = 0.46  # tests/benchmarks/match_sigma.py
 
     samples: int = 5000  # matches drawn per pair, before doubles are dropped
     min_certainty: float = 0.3  # least probability of being seen by both and within 4 px

@@ -7,7 +7,7 @@ what `corr.matchers.dense.data.pack_photos` wrote; without it all textures are p
 
 import json
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -115,7 +115,7 @@ def train(options: HeadOptions) -> str:
 
 if __name__ == "__main__":
     given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-    kinds = {f.name: type(f.default) for f in fields(HeadOptions)}
+    kinds = {name: type(value) for name, value in asdict(HeadOptions()).items()}
     if set(given) - set(kinds):
         sys.exit(f"options are {', '.join(f'{k}=' for k in kinds)}")
     print(train(HeadOptions(**{k: kinds[k](v) for k, v in given.items()})))

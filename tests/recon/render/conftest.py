@@ -4,15 +4,15 @@ import os
 # OpenMP library when torch loads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numba
 import pytest
 
-from recon.render.cpu.renderer import CpuRenderer
 from recon.render.reference import ReferenceRenderer
 
 
 @pytest.fixture(scope="session")
 def cpu():
+    from recon.render.cpu.renderer import CpuRenderer  # compiled kernels: not needed on a GPU
+
     return CpuRenderer()
 
 
@@ -24,6 +24,8 @@ def reference():
 @pytest.fixture
 def threads():
     """Sets the kernels' thread count and restores it."""
+    import numba
+
     before = numba.get_num_threads()
     yield numba.set_num_threads
     numba.set_num_threads(before)

@@ -78,6 +78,39 @@ def test_cuda_matches_reference(reference):
 
 
 @pytest.mark.gpu
+def test_cuda_equals_reference_where_no_pixel_is_closed(reference):
+    """Without T_MIN and ALPHA_MAX in play nothing but float32 tells the two apart."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    pytest.importorskip("gsplat")
+    scene, camera, pose = thin_scene()
+    out, gradients = draw(renderer_for("cuda"), scene, camera, pose, device="cuda")
+    truth, true_gradients = draw(reference, scene, camera, pose, dtype=torch.float64)
+    assert (out.rgb.cpu() - truth.rgb).abs().max() <= 1e-4
+    assert (out.alpha.cpu() - truth.alpha).abs().max() <= 1e-4
+    assert (out.depth.cpu() - truth.depth).abs().max() <= 1e-4 * truth.depth.max()
+    for name, gradient in true_gradients.items():
+        value = gradients[name]
+        if name == "pose":
+            value, gradient = _tangent(value.double(), pose), _tangent(gradient, pose)
+        assert relative_error(value, gradient) <= 1e-3, name
+
+
+def test_thin_scene_closes_no_pixel_and_fills_the_picture(reference):
+    scene, camera, pose = thin_scene()
+    alpha = reference.render(scene.to(torch.float64), camera, pose).alpha
+    assert alpha.max() < 0.999
+    assert alpha.mean() > 0.3
+
+
+def thin_scene():
+    """Splats that let light through everywhere."""
+    scene, camera = random_scene(150, degree=3, seed=4, sigma=0.2), skewed_camera(61, 45)
+    scene.logit_opacities = scene.logit_opacities.clamp(max=1.0) - 2.0
+    return scene, camera, turned((0.05, -0.1, 0.08), (0.1, -0.2, 0.3))
+
+
+@pytest.mark.gpu
 def test_cuda_draws_splats_from_the_host_and_brings_the_picture_back():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")

@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from recon import image_metrics
-from recon.splats.losses import Target, photometric_loss, photometric_loss_reference, ssim_map
+from recon.splats.losses import (
+    StackedLoss,
+    Target,
+    photometric_loss,
+    photometric_loss_reference,
+    ssim_map,
+)
 
 # float32 kernels against float64: sums of 11 x 11 x 3 terms near one, then a mean.
 VALUE_TOLERANCE = 1e-5
@@ -28,9 +34,9 @@ def weights(kind):
     return weight
 
 
-def both(render, photo, weight):
+def both(render, photo, weight, loss=photometric_loss):
     x = render.clone().requires_grad_()
-    value = photometric_loss(x, Target(photo, weight))
+    value = loss(x, Target(photo, weight))
     value.backward()
     slow = render.double().requires_grad_()
     wanted = photometric_loss_reference(slow, Target(photo, weight))
@@ -38,18 +44,20 @@ def both(render, photo, weight):
     return value.detach(), x.grad, wanted.detach(), slow.grad
 
 
+@pytest.mark.parametrize("loss", [photometric_loss, StackedLoss.apply])  # of CPU and of CUDA
 @pytest.mark.parametrize("weight", ["none", "part"])
-def test_fused_loss_equals_the_reference(weight):
-    value, gradient, wanted, slow = both(*pair(), weights(weight))
+def test_fast_losses_equal_the_reference(weight, loss):
+    value, gradient, wanted, slow = both(*pair(), weights(weight), loss)
     assert float(value) == pytest.approx(float(wanted), abs=VALUE_TOLERANCE)
     assert (gradient - slow).abs().max() < GRADIENT_TOLERANCE * slow.abs().max()
     assert slow.abs().max() > 0
 
 
-def test_fused_loss_equals_the_reference_on_flat_and_saturated_pictures():
+@pytest.mark.parametrize("loss", [photometric_loss, StackedLoss.apply])
+def test_fast_losses_equal_the_reference_on_flat_and_saturated_pictures(loss):
     """Without variance SSIM is held up by its two constants alone."""
     render, photo = torch.full((*SIZE, 3), 0.5), torch.full((*SIZE, 3), 1.0)
-    value, gradient, wanted, slow = both(render, photo, None)
+    value, gradient, wanted, slow = both(render, photo, None, loss)
     assert float(value) == pytest.approx(float(wanted), abs=VALUE_TOLERANCE)
     # blurred squares cancel: float32 leaves 1e-7 of variance beside the constant 9e-4
     assert (gradient - slow).abs().max() < 1e-3 * slow.abs().max()
@@ -84,8 +92,9 @@ def test_ignored_pixels_receive_no_l1_gradient():
     assert float(gradient[30, 30].abs().max()) > 0
 
 
-def test_wholly_masked_picture_costs_and_pulls_nothing():
-    value, gradient, wanted, slow = both(*pair(), torch.zeros(SIZE))
+@pytest.mark.parametrize("loss", [photometric_loss, StackedLoss.apply])
+def test_wholly_masked_picture_costs_and_pulls_nothing(loss):
+    value, gradient, wanted, slow = both(*pair(), torch.zeros(SIZE), loss)
     assert float(value) == float(wanted) == 0
     assert float(gradient.abs().max()) == float(slow.abs().max()) == 0
 

@@ -8,7 +8,8 @@ from corr.errors import UserError
 from corr.tracks import Tracks
 from recon.render.reference import rotation_from_quaternion
 from recon.splats.gaussians import SH_C0
-from recon.splats.seeding import AGREED_OPACITY, FILL_OPACITY, Seeds, make_seeds, quats_from_normals
+from recon.splats.seeding import AGREED_OPACITY, FILL_OPACITY, make_seeds, quats_from_normals
+from recon.splats.seeds import Seeds
 from tests.recon import scenes
 
 

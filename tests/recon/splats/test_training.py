@@ -12,7 +12,8 @@ from recon.render.base import Renderer
 from recon.render.cpu.renderer import CpuRenderer
 from recon.splats.fitted import load_fitted, save_fitted
 from recon.splats.optimiser import Optimiser
-from recon.splats.training import _Loop, median_depths
+from recon.splats.pictures import median_depths
+from recon.splats.training import Loop
 from tests.recon import scenes
 
 # 60 steps at full size were measured to lift the seeds' 19.5 dB to 21.9, 120 steps to 23.4.
@@ -65,7 +66,7 @@ def fit(options, folder, renderer=None, *, seed=0, masks=None, seeds=None):
 
 def loop(options, renderer=None, masks=None):
     true = scenes.scene()
-    return _Loop(
+    return Loop(
         options, scenes.seeds(), true.reconstruction.views, true.pictures, masks or {},
         renderer or Watched(), torch.device("cpu"), 0,
     )  # fmt: skip
@@ -296,6 +297,10 @@ def test_saved_result_is_read_back(fitted, tmp_path):
         ("iterations", 0, "optimiser.iterations must be positive, got 0"),
         ("max_side", 0, "optimiser.max_side must be positive, got 0"),
         ("stop_every", 0, "optimiser.stop_every must be positive, got 0"),
+        ("sh_every", 0, "optimiser.sh_every must be positive, got 0"),
+        ("max_splats", 0, "optimiser.max_splats must be positive, got 0"),
+        ("sh_degree", 4, "optimiser.sh_degree must lie in"),
+        ("strategy", "grow", "optimiser.strategy must be one of edgs, densify, mcmc, got grow"),
         ("checkpoint_every", -1, "optimiser.checkpoint_every must be positive, got -1"),
         ("coarse_share", 1.5, "optimiser.coarse_share must lie in"),
     ],
