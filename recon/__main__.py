@@ -1,9 +1,12 @@
-"""`python -m recon run | eval | features | localize`."""
+"""`python -m recon run | eval | features | localize | export | render | view`."""
 
 from corr.cli import Command, dispatch
 from recon.options import EvalOptions, RunOptions, register_eval, register_run
+from recon.options_export import ExportOptions, register_export
 from recon.options_features import FeaturesOptions, register_features
 from recon.options_localize import LocalizeOptions, register_localize
+from recon.options_render import RenderOptions, register_render
+from recon.options_view import ViewOptions, register_view
 
 
 def _run(options: RunOptions) -> None:
@@ -40,6 +43,44 @@ def _localize(options: LocalizeOptions) -> None:
     print(localize(options))
 
 
+def _export(options: ExportOptions) -> None:
+    from pathlib import Path
+
+    from recon.workspace import check_finished
+
+    if options.run:
+        check_finished(Path(options.run).expanduser())
+    from recon.export_command import export
+
+    print(export(options))
+
+
+def _render(options: RenderOptions) -> None:
+    from pathlib import Path
+
+    from recon.workspace import check_finished
+
+    check_finished(Path(options.run).expanduser())
+    from recon.render_command import render
+
+    print(render(options))
+
+
+def _view(options: ViewOptions) -> None:
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    from corr.errors import UserError
+    from recon.workspace import check_finished
+
+    check_finished(Path(options.run).expanduser())
+    if find_spec("viser") is None:
+        raise UserError("viser is not installed; pip install 'few-view-recon[view]'")
+    from recon.view_command import view
+
+    print(view(options))
+
+
 COMMANDS = {
     "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
@@ -55,6 +96,19 @@ COMMANDS = {
         _localize,
         register_localize,
     ),
+    "export": Command(
+        "recon_export",
+        "splats in another format or frame, checked by rendering them again",
+        _export,
+        register_export,
+    ),
+    "render": Command(
+        "recon_render",
+        "pictures and a video of a run's splats along a new camera path",
+        _render,
+        register_render,
+    ),
+    "view": Command("recon_view", "a run live in the browser", _view, register_view),
 }
 
 if __name__ == "__main__":

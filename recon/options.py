@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from corr.matchers.base import Matcher
 from corr.matchers.choices import MATCHERS
 from corr.matchers.xfeat import XFeatStar
+from recon.export.choice import SplatExport
 from recon.poses.solve import PoseSolver
 from recon.splats.optimiser import Optimiser
 from recon.splats.seeder import Seeder
@@ -45,6 +46,7 @@ class RunOptions:
     seeder: Seeder = field(default_factory=Seeder)
     optimiser: Optimiser = field(default_factory=Optimiser)
     mesher: Mesher = field(default_factory=Mesher)
+    export: SplatExport = field(default_factory=SplatExport)
     quality: str = (
         "default"  # quick | default | best | gpu_quick | gpu_best: sets the stages' numbers
     )

@@ -96,6 +96,7 @@ class Run:
         self.options = hold_known_poses(replace(options, scene=self.scene))
         workspace.check_truth(self.scene.cameras, self.scene.surface)
         workspace.check_given(options.poses.cameras)
+        workspace.check_points(options.seeder.points)
         self.source = Source(self.scene)
         self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
         self.out = workspace.result_folder(options, sample)
@@ -179,7 +180,10 @@ class Run:
             rng = np.random.default_rng(self.options.seed)
             options.seed(reconstruction, pictures, masks, folder, rng)
 
-        key = digest(VERSIONS["seeds"], options, self.stages[-1][1].key, self.options.seed)
+        key = digest(
+            VERSIONS["seeds"], options, given_digest(options.points, "seeder.points"),
+            self.stages[-1][1].key, self.options.seed,
+        )  # fmt: skip
         return Seeds.load(self._stage("seeds", key, work).folder)
 
     def splats(self, seeds: Any, reconstruction: Reconstruction, renderer: Any) -> Path:
@@ -225,14 +229,15 @@ class Run:
         return next(stage.folder for n, stage in self.stages if n == name)
 
 
-def given_digest(path: str) -> list[str]:
-    """What given cameras depend on: their file, or the files of their folder."""
+def given_digest(path: str, option: str = "poses.cameras") -> list[str]:
+    """What a given file depends on: itself, or the files of a folder."""
     if not path:
         return []
-    source = Path(path)
+    source = Path(path).expanduser()
     files = sorted(f for f in source.rglob("*") if f.is_file()) if source.is_dir() else [source]
     if not files or not files[0].is_file():
-        raise UserError(f"there are no cameras at {path}; correct poses.cameras")
+        what = option.rpartition(".")[2]
+        raise UserError(f"there are no {what} at {path}; correct {option}")
     names = (".txt", ".bin", ".json")
     return [file_digest(f) for f in files if not source.is_dir() or f.suffix in names]
 

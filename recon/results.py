@@ -13,6 +13,7 @@ import numpy as np
 from corr.photo_input import PhotoSet
 from corr.store import peak_memory_mb
 from recon import workspace
+from recon.export.choice import SplatExport
 from recon.held_out import draw, save_picture
 from recon.image_metrics import masked_ssim, psnr
 from recon.poses.output import UNCERTAINTY_FILE
@@ -43,7 +44,7 @@ def finish(
     started = perf_counter()
     pictures, masks = workspace.load_pictures(job.folder("cameras"), splats.views)
     training = render_inputs(job.out / "renders", splats, pictures, masks, renderer)
-    export(job, splats)
+    exported = export(job, splats, renderer)
     findings_file = job.folder("cameras") / FINDINGS_FILE
     metrics = m.Metrics(
         metadata=collect_metadata(
@@ -76,7 +77,7 @@ def finish(
     metrics.write(job.out)
     write_report(job.out)
     workspace.mark_finished(job.out)
-    return closing_lines(metrics)
+    return (*closing_lines(metrics), *exported)
 
 
 def render_inputs(
@@ -113,8 +114,12 @@ def render_inputs(
     )
 
 
-def export(job: "Run", splats: SavedSplats) -> None:
-    """The results in everyone's formats, all in one frame, under `export/`."""
+def export(job: "Run", splats: SavedSplats, renderer: Renderer) -> tuple[str, ...]:
+    """The results in everyone's formats, all in one frame, under `export/`.
+
+    Returns:
+        One line per splat file that was asked for: its size and how near it comes back.
+    """
     from recon.colmap_io import read_colmap, write_colmap
     from recon.export.mesh import read_mesh_ply, write_mesh_glb
     from recon.export.transforms import write_transforms
@@ -123,7 +128,7 @@ def export(job: "Run", splats: SavedSplats) -> None:
     partial = job.out / "export.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    shutil.copy(splats.folder / "splats.ply", partial / "splats.ply")
+    lines = export_formats(job.options.export, splats, partial, renderer)
     (partial / "sparse" / "0").mkdir(parents=True)
     model = read_colmap(splats.folder / "sparse")
     write_colmap(partial / "sparse" / "0", model, name_suffix=".png")  # as the pictures are called
@@ -138,6 +143,29 @@ def export(job: "Run", splats: SavedSplats) -> None:
     write_mesh_glb(partial / "mesh.glb", read_mesh_ply(partial / "mesh.ply"))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+    return lines
+
+
+def export_formats(
+    options: SplatExport, splats: SavedSplats, folder: Path, renderer: Renderer
+) -> tuple[str, ...]:
+    """`splats.ply`, as it was optimised or padded, and every other format that was asked for."""
+    from recon.export.choice import named_formats
+    from recon.export.formats import SPLAT_FORMATS, export_splats
+
+    names = named_formats("export.formats", options.formats)
+    plain = "ply" not in names or (len(names) == 1 and not options.pad_degree)
+    if plain:
+        shutil.copy(splats.folder / "splats.ply", folder / "splats.ply")
+        names = tuple(name for name in names if name != "ply")
+    lines = []
+    for name in names:
+        written = export_splats(
+            splats.gaussians, name, folder / f"splats{SPLAT_FORMATS[name].suffix}", splats.views,
+            renderer, splats.background, pad_to_degree=options.pad_degree,
+        )  # fmt: skip
+        lines.append(written.text().replace("export.partial", "export"))
+    return tuple(lines)
 
 
 def count_photos(job: "Run", photos: PhotoSet, reconstruction: Reconstruction) -> m.PhotoCounts:

@@ -86,6 +86,14 @@ def check_given(cameras: str) -> None:
         read_given(Path(cameras))
 
 
+def check_points(points: str) -> None:
+    """Refuse a given point cloud that cannot be read before anything is computed."""
+    if points:
+        from recon.splats.given_points import read_given
+
+        read_given(Path(points).expanduser())
+
+
 def result_folder(options: RunOptions, sample: bool) -> Path:
     """`out`, or `outputs/<name of the photos>`; one folder per job in a Hydra sweep."""
     if options.out:

@@ -4,8 +4,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,8 @@ def small(words: list[str]) -> list[str]:
         if "method=distill" in words or "method=asic" in words:
             return [*words, "method.steps=2"]
         return [*words, *(TRAINED if "matcher=dense" in words else TRAINED_HEAD)]
+    if words[:2] == ["recon", "render"]:
+        return [*words, "frames=3", "height=64"]
     if words[:2] != ["recon", "run"] or {"--help", "--cfg"} & set(words):
         return words
     if any(w.startswith("scene.frames=") for w in words):
@@ -109,6 +113,9 @@ def small(words: list[str]) -> list[str]:
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_command_runs(words, home):
+    if words[:2] == ["recon", "view"]:
+        look_until_interrupted(words, home)
+        return
     done = command(*small(words), cwd=home)
     usage = len(words) == 1  # `python -m recon` alone says what there is
     assert done.returncode == (2 if usage else 0), done.stderr[-3000:]
@@ -117,6 +124,24 @@ def test_command_runs(words, home):
     works = words[1:2] in (["run"], ["eval"]) and not {"--help", "--cfg"} & set(words)
     assert len(reports) == (works and (2 if "-m" in words else 1))
     assert all((home / report).is_file() for report in reports)
+
+
+def look_until_interrupted(words: list[str], home: Path) -> None:
+    """`recon view` serves its page until Ctrl-C."""
+    pytest.importorskip("viser", reason="viser is not installed: pip install '.[view]'")
+    started = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert started.stdout is not None
+    told = (re.search(r"open (http://\S+) in a browser", line) for line in started.stdout)
+    address = next((found[1] for found in told if found), "")
+    try:
+        with urllib.request.urlopen(address, timeout=30) as page:
+            assert b"<html" in page.read()
+    finally:
+        started.send_signal(signal.SIGINT)
+    assert started.wait(timeout=30) == 0
 
 
 def test_commands_are_found():
@@ -219,6 +244,10 @@ def config_of(package: str, key: str) -> str:
         **{("recon", key): "features"
            for key in ("features", "on", "other", "photo", "pixel", "point")},
         ("recon", "image"): "localize",
+        **{("recon", key): "export" for key in ("format", "splats", "transform", "pad_degree")},
+        **{("recon", key): "render"
+           for key in ("path", "frames", "fps", "height", "width", "video")},
+        ("recon", "host"): "view", ("recon", "port"): "view",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"
     return f"{package}_{special.get((package, key), usual)}"

@@ -1,24 +1,17 @@
-"""Splats as files: the INRIA-layout PLY that every viewer reads, and the 32-byte `.splat`."""
+"""Splats as the INRIA-layout PLY that every viewer reads."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
-from recon.splats.gaussians import SH_C0, Gaussians
+from recon.splats.gaussians import Gaussians
 
 _REQUIRED = (
     *("x", "y", "z", "opacity", "f_dc_0", "f_dc_1", "f_dc_2"),
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
 )
 _LARGEST_DEGREE = 4
-
-SPLAT_DTYPE = np.dtype(
-    [("position", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rot", "u1", 4)]
-)
-"""One record of a `.splat` file: world position, standard deviations, sRGB + opacity, quaternion
-wxyz as `128 q + 128`."""
 
 
 def splat_properties(degree: int) -> list[str]:
@@ -104,32 +97,3 @@ def read_splats(path: str | Path) -> Gaussians:
         logit_opacities=torch.from_numpy(np.array(vertex["opacity"], dtype=np.float32)),
         sh=torch.cat([columns("f_dc", 3)[:, None], sh_rest], dim=1).contiguous(),
     )
-
-
-def to_dot_splat(gaussians: Gaussians) -> bytes:
-    """The splats as `.splat` bytes (32 per splat), most important first.
-
-    Colour is the constant harmonic only; colour, opacity and rotation are rounded to 8 bits.
-    Importance is opacity times volume, so that a viewer can stop anywhere. Splats with a number
-    that is not finite are left out.
-    """
-    g = gaussians.select(gaussians.is_finite()).detached().to("cpu")
-    volume = g.log_scales.sum(dim=1)
-    importance = torch.log(g.opacities.clamp_min(1e-12)) + volume
-    g = g.select(torch.argsort(importance, descending=True, stable=True))
-    out = np.zeros(len(g), dtype=SPLAT_DTYPE)
-    out["position"] = g.means.numpy()
-    out["scale"] = g.scales.numpy()
-    rgb = (0.5 + SH_C0 * g.sh[:, 0]).clamp(0, 1)
-    rgba = torch.cat([rgb, g.opacities[:, None]], dim=1)
-    out["rgba"] = (rgba * 255 + 0.5).to(torch.uint8).numpy()
-    quats = _positive_unit(g.quats_wxyz.double().numpy())
-    out["rot"] = np.clip(np.round(quats * 128 + 128), 0, 255).astype(np.uint8)
-    return out.tobytes()
-
-
-def _positive_unit(quats: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
-    """Unit quaternions with w >= 0; zero ones become the identity."""
-    norm = np.linalg.norm(quats, axis=1, keepdims=True)
-    unit = np.where(norm > 0, quats / np.maximum(norm, 1e-300), [1.0, 0, 0, 0])
-    return np.where(unit[:, :1] < 0, -unit, unit)

@@ -39,6 +39,7 @@ class Seeder:
     min_angle_deg: float = 1.5  # triangulation angle below which agreement proves nothing
     sh_degree: int = 1  # bands fitted to the colours
     sh_ridge: float = 0.3  # penalty on band 1; more photos outweigh it
+    points: str = ""  # a cloud of your own in the cameras' world instead: PLY or COLMAP model
     fill: bool = True  # put faint coarse splats where no photos agree
     fill_stride: int = 4  # px of the depth map between them
 

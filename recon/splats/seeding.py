@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from recon.dense.selection import fill_holes, lonely_tracks, pick, spacing
 from recon.dense.stereo import DepthMap, depth_maps
 from recon.scene import Reconstruction
 from recon.splats.gaussians import Gaussians
+from recon.splats.given_points import given_points
 from recon.splats.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -47,16 +49,19 @@ def make_seeds(
     if not maps:
         raise _agreed_nowhere(0)
     _apply_masks(maps, masks)
-    points = fuse(
-        maps,
-        pictures,
-        depth_tolerance=options.depth_tolerance,
-        reproject_px=options.reproject_px,
-        max_cost=options.max_cost,
-        min_angle_deg=options.min_angle_deg,
-    )
-    if len(points) < 50:
-        raise _agreed_nowhere(len(points))
+    if options.points:
+        points = given_points(Path(options.points).expanduser(), reconstruction.views, pictures)
+    else:
+        points = fuse(
+            maps,
+            pictures,
+            depth_tolerance=options.depth_tolerance,
+            reproject_px=options.reproject_px,
+            max_cost=options.max_cost,
+            min_angle_deg=options.min_angle_deg,
+        )
+        if len(points) < 50:
+            raise _agreed_nowhere(len(points))
     chosen = points.select(pick(points, options.budget, rng))
     seeds = _assemble(options, reconstruction, maps, points, chosen, pictures, masks)
     log.info(

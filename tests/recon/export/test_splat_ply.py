@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from recon.export.splat_ply import SPLAT_DTYPE, read_splats, splat_properties, to_dot_splat
+from recon.export.dot_splat import SPLAT_DTYPE, to_dot_splat
+from recon.export.splat_ply import read_splats, splat_properties
 from recon.export.splat_ply import write_splats as write
 from recon.splats.gaussians import SH_C0, Gaussians
 
