@@ -29,7 +29,7 @@ from corr.two_view import PairGeometry, pair_geometry
 
 log = logging.getLogger(__name__)
 MOST_LINES = 40  # pairs that are printed; all of them stand in matches.json
-VERSION = 2  # of what the matchers write; raise it when their code changes that
+VERSION = 3  # of what the matchers write; raise it when their code changes that
 Pair = tuple[int, int]
 
 

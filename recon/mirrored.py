@@ -48,7 +48,7 @@ def find_mirrored(
     # The mirror image of a good photo fits a mirrored one as well: the weakest tied is the odd one.
     for photo in sorted(range(len(images)), key=lambda k: (own[k][0], k)):
         count, share, _ = own[photo]
-        if count >= 2 * strong[photo] or (count >= needed and share > DOUBTFUL_SHARE):
+        if count >= 2 * strong[photo] or (count >= strong[photo] / 2 and share > DOUBTFUL_SHARE):
             continue
         ties = {k: inliers.get((min(k, photo), max(k, photo)), 0) for k in range(len(images))}
         others = [k for k in sorted(ties, key=lambda k: (-ties[k], k)) if k not in (photo, *found)]

@@ -114,8 +114,14 @@ class PhotoMatcher(Matcher):
             anchor_b=None if found.anchor_b is None else to_b(found.anchor_b),
             grid_a_px=found.grid_a_px * float(a.place.original_per_px.mean()),
             grid_b_px=found.grid_b_px * float(b.place.original_per_px.mean()),
-            sigma_px=self.SIGMA_PX * float(b.place.original_per_px.mean()),
+            sigma_px=self.SIGMA_PX * self._px_per_network_px(b.place),
         )
+
+    def _px_per_network_px(self, place: Place) -> float:
+        """Original pixels per pixel that the network sees."""
+        side = max(place.width, place.height)
+        shrunk = min(1.0, self.max_side / side) if self.max_side else 1.0
+        return float(place.original_per_px.mean()) / shrunk
 
 
 @dataclass(frozen=True, eq=False)

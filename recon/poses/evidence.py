@@ -70,12 +70,21 @@ class Evidence:
         return count
 
     def contradicting(self, bundle: Bundle) -> list[int]:
-        """Placed photos most of whose verified matches with placed photos do not agree."""
-        agreeing = self.agreeing(bundle)
-        found = []
-        for photo in sorted(bundle.poses):
-            mine = [p for p in self.pairs if photo in p and set(p) <= bundle.poses.keys()]
-            total = sum(len(self.pairs[p][0]) for p in mine)
-            if total and sum(agreeing[p] for p in mine) < CONTRADICTS * total:
-                found.append(photo)
+        """Placed photos most of whose verified matches with placed photos do not agree.
+
+        The worst is named first, and the others are judged without it: a wrong photo must not
+        speak against the good ones that it matches.
+        """
+        agreeing, left, found = self.agreeing(bundle), set(bundle.poses), []
+        while left:
+            shares = {}
+            for photo in sorted(left):
+                mine = [p for p in self.pairs if photo in p and set(p) <= left]
+                total = sum(len(self.pairs[p][0]) for p in mine)
+                shares[photo] = sum(agreeing[p] for p in mine) / total if total else 1.0
+            worst = min(shares, key=lambda photo: (shares[photo], photo))
+            if shares[worst] >= CONTRADICTS:
+                break
+            found.append(worst)
+            left.remove(worst)
         return found

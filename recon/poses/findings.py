@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from corr.geometry import rotation_angle
-from corr.matches import Matches
 from recon.poses.bundle import Bundle
 from recon.poses.evidence import CONTRADICTS, Evidence
 from recon.poses.two_view import TwoView
@@ -25,7 +24,6 @@ NAMED = 3  # photos or pairs named in a sentence
 def findings(
     bundle: Bundle,
     pairs: Sequence[TwoView],
-    matches: Mapping[tuple[int, int], Matches],
     names: Sequence[str],
     evidence: Evidence,
     alike: Sequence[TwoView] = (),
@@ -35,7 +33,6 @@ def findings(
     Args:
         bundle: The final cameras.
         pairs: All two-view results.
-        matches: By photo indices, original pixels.
         names: Of all photos.
         evidence: Verified matches by pair, of pairs that were used.
         alike: Pairs that were set aside since triplets contradict them.
@@ -48,7 +45,7 @@ def findings(
         _line(bundle),
         _set_aside(alike, names),
         _look_alike(bundle, names, evidence),
-        *_scales(verified, matches, names),
+        *_scales(evidence, names),
     ]
     return [sentence for sentence in found if sentence]
 
@@ -181,16 +178,17 @@ def _look_alike(bundle: Bundle, names: Sequence[str], evidence: Evidence) -> str
     )
 
 
-def _scales(
-    verified: Sequence[TwoView], matches: Mapping[tuple[int, int], Matches], names: Sequence[str]
-) -> list[str]:
-    """Photos in which everything is much larger than in every photo that they match."""
+def _scales(evidence: Evidence, names: Sequence[str]) -> list[str]:
+    """Photos in which everything is much larger than in every photo that they match.
+
+    Sizes are those of the working copies, which the matcher sees: a larger file shows nothing
+    larger.
+    """
     ratios: dict[int, list[float]] = {}
-    for p in verified:
-        m = matches[p.a, p.b].select(p.inliers)
-        ratio = _spread(m.uv_a) / max(_spread(m.uv_b), 1e-9)
-        ratios.setdefault(p.a, []).append(ratio)
-        ratios.setdefault(p.b, []).append(1 / max(ratio, 1e-9))
+    for (a, b), (uv_a, uv_b) in evidence.pairs.items():
+        ratio = _spread(uv_a) / max(_spread(uv_b), 1e-9)
+        ratios.setdefault(a, []).append(ratio)
+        ratios.setdefault(b, []).append(1 / max(ratio, 1e-9))
     return [
         f"{names[photo]} shows the scene {min(r):.1f} times larger than the photos it matches; "
         "photos in between would tie it in more firmly"

@@ -68,8 +68,12 @@ class Finish:
         """An exact lens beside one that is not: held by its prior."""
         return replace(prior, sigma={n: max(s, EXACT) for n, s in prior.sigma.items()})
 
-    def _rounds(self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"]) -> Bundle:
-        distorted = any(lens.distorted or lens.model == "RADIAL" for lens in bundle.lenses)
+    def _rounds(
+        self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], *, free_distortion: bool = True
+    ) -> Bundle:
+        distorted = free_distortion and any(
+            lens.distorted or lens.model == "RADIAL" for lens in bundle.lenses
+        )
         for tolerance in TOLERANCES:
             bundle = bundle.filtered(self.limit_px, self.min_angle_deg)
             if len(bundle.poses) < 2 or not bundle.active.any():
@@ -77,10 +81,15 @@ class Finish:
             found = adjust_whitened(
                 bundle, cov_px, self.model(bundle, distortion=distorted), tolerance=tolerance
             )
-            if distorted and not all(lens.plausible() for lens in found.lenses):
+            if distorted and not all(
+                lens.plausible() or self._exact(k) for k, lens in enumerate(found.lenses)
+            ):
                 log.warning("finish: the distortion ran away; photos are taken as undistorted")
-                lenses = tuple(lens.undistorted() for lens in bundle.lenses)
-                return self._rounds(replace(bundle, lenses=lenses), cov_px)
+                lenses = tuple(
+                    lens if self._exact(k) else lens.undistorted()
+                    for k, lens in enumerate(bundle.lenses)
+                )
+                return self._rounds(replace(bundle, lenses=lenses), cov_px, free_distortion=False)
             bundle = found
         log.info(
             "finish: %d points, %d observations, %.3f px, focal %s px",
@@ -97,9 +106,13 @@ class Finish:
         )
         return bundle if lenses == bundle.lenses else replace(bundle, lenses=lenses)
 
+    def _exact(self, number: int) -> bool:
+        """True for a lens whose distortion the user gave."""
+        return self.lens_priors[number].sigma["k1"] == 0
+
     def _kept(self, number: int, lens: Lens) -> bool:
         """True for a lens whose distortion is known, asked for, or seen."""
-        exact = self.lens_priors[number].sigma["k1"] == 0
+        exact = self._exact(number)
         seen = lens.distortion_px() >= self.idle_distortion_px
         return exact or (self.radial and lens.model == "RADIAL") or (lens.distorted and seen)
 

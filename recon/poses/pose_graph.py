@@ -60,6 +60,8 @@ def map_pose_graph(
     rotations = average_rotations({p: e.b_from_a.R for p, e in edges.items()},
                                   {p: e.weight for p, e in edges.items()})  # fmt: skip
     edges = {p: e for p, e in edges.items() if _residual_deg(p, e, rotations) < WRONG_DEG}
+    if not edges:
+        return None
     lengths = baseline_lengths(edges)
     poses = _positions({p: edges[p] for p in lengths}, lengths, rotations)
     none = np.zeros(0, dtype=np.int64)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from recon.poses.two_view import TwoView
 
+HARDLY = 1.5  # times the verified matches that a pair needs; fewer may be chance
+
 
 def reasons_for(
     pairs: Sequence[TwoView],
@@ -69,6 +71,11 @@ def reason_for(photo: int, pairs: Sequence[TwoView], names: Sequence[str], place
         friends = ", ".join(other(p) for p in verified[:3])
         return f"it matches only photos that are not placed themselves ({friends})"
     best = max(useful, key=lambda p: len(p.inliers))
+    if len(best.inliers) < HARDLY * best.needed:
+        return (
+            f"hardly shows the same as the others: at best {len(best.inliers)} of "
+            f"{best.num_matches} matches fit one rigid scene with {other(best)}: may be chance"
+        )
     if len(useful) == 1:
         return (
             f"matches only {other(best)} ({len(best.inliers)} verified matches), and few of them "
@@ -98,6 +105,11 @@ def no_pair_message(pairs: Sequence[TwoView], names: Sequence[str], num_photos: 
             f"the {num_photos} photos seem to be taken from one place (median parallax "
             f"{best.parallax_deg:.1f} degrees in the best pair): depth cannot be measured; "
             "step sideways between photos"
+        )
+    if all(p.label in ("rotation", "planar") for p in verified):
+        return (
+            f"the {num_photos} photos show a flat scene, or were taken from one place ({numbers}): "
+            "depth cannot be measured; step sideways between photos, or give poses.focal_px"
         )
     return (
         f"{len(verified)} of {len(pairs)} pairs match, but no pair gives a first model ({numbers}, "

@@ -109,7 +109,11 @@ class PoseSolver:
         start = perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
         names = [image.name for image in images]
-        placed = self.place(images, matches)
+        try:
+            placed = self.place(images, matches)
+        except UserError as error:
+            known = [f"{name}: {reason}" for name, reason in reasons.items()]
+            raise UserError("; ".join([*known, str(error)])) from error
         placed.left_out.update({k: v for k, v in reasons.items() if k in placed.left_out})
         two_view.save_two_views(folder, placed.pairs, names)
         keep_frame = bool(self.cameras) and self._use(self._given(images)) != "intrinsics"
@@ -242,7 +246,7 @@ class Placement:
         if known:
             left_out = dict.fromkeys(left_out, f"{o.cameras} has no pose for it")
         sigmas = refinement.finish.uncertainty(bundle, refined.cov_px)
-        weak_points = findings(bundle, self.pairs, self.matches, names, evidence, alike)
+        weak_points = findings(bundle, self.pairs, names, evidence, alike)
         if self.use in ("prior", "known"):
             priors = refinement.finish.pose_priors
             weak_points += given_findings(bundle, self.pairs, self.free, priors)

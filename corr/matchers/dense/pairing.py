@@ -17,6 +17,8 @@ from corr.photos import Image
 
 FINEST = 2  # stride of the answer
 
+DENSE_IDS = 1 << 52  # of the first cell
+
 
 @dataclass
 class Encoded:
@@ -52,9 +54,12 @@ class Drawn:
     score: np.ndarray  # n
 
     def cells(self, xy: np.ndarray, cell: int) -> np.ndarray:
-        """A number for the cell that a position lies in; the same in every pair of the photo."""
+        """A number for the cell that a position lies in; the same in every pair of the photo.
+
+        Beyond the numbers of all other matchers: a photo may be matched by two of them.
+        """
         column, row = np.floor(xy / cell).astype(np.int64).T
-        return row * (1 << 20) + column
+        return DENSE_IDS + row * (1 << 20) + column
 
     def once_per_cell(self, cell: int) -> "Drawn":
         """The surest match of every cell of a, and of those the surest of every cell of b."""
