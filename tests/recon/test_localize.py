@@ -39,38 +39,25 @@ def test_a_folder_of_new_photos_is_placed(tiny_run, truth_in_run, tmp_path):
     from PIL import Image as PilImage
 
     PilImage.fromarray(other).save(tmp_path / "new" / "noise.png")
+    with PilImage.open(SAMPLE / "photos" / "photo_08.jpg") as photo:  # on its side
+        turned = photo.transpose(PilImage.Transpose.ROTATE_90)
+    turned.save(tmp_path / "new" / "photo_08.jpg", quality=95)
     done = command(
         "recon", "localize", f"run={tiny_run / 'run'}", "image=new", "out=found", "height=120",
         f"cameras={truth_in_run}", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "2 of 3 photos placed" in done.stdout
+    assert "3 of 4 photos placed" in done.stdout
     assert "not placed: noise.png: " in done.stdout
     errors = json.loads((tmp_path / "found" / "errors.json").read_text())
-    assert sorted(errors) == ["photo_04.jpg", "photo_06.jpg"]
-    assert max(e["rotation_deg"] for e in errors.values()) < 1.0
+    assert sorted(errors) == ["photo_04.jpg", "photo_06.jpg", "photo_08.jpg"]
+    assert max(errors[f"photo_0{k}.jpg"]["rotation_deg"] for k in (4, 6)) < 1.0
+    assert 89 < errors["photo_08.jpg"]["rotation_deg"] < 91  # the truth is as it was taken
+    extent = np.ptp([v.cam_from_world.centre for v in read_cameras(truth_in_run).values()], axis=0)
+    assert errors["photo_08.jpg"]["centre"] < 0.02 * np.linalg.norm(extent)
     assert (tmp_path / "found" / "photo_04_render.png").is_file()
     cameras = read_transforms(tmp_path / "found" / "transforms.json")
-    assert len(cameras) == 2
-
-
-def test_a_photo_on_its_side_is_placed(tiny_run, truth_in_run, tmp_path):
-    from PIL import Image as PilImage
-
-    (tmp_path / "new").mkdir()
-    with PilImage.open(SAMPLE / "photos" / "photo_04.jpg") as photo:
-        turned = photo.transpose(PilImage.Transpose.ROTATE_90)
-    turned.save(tmp_path / "new" / "photo_04.jpg", quality=95)
-    done = command(
-        "recon", "localize", f"run={tiny_run / 'run'}", "image=new", "out=found", "height=120",
-        f"cameras={truth_in_run}", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "1 of 1 photos placed" in done.stdout
-    record = json.loads((tmp_path / "found" / "errors.json").read_text())["photo_04.jpg"]
-    assert 89 < record["rotation_deg"] < 91  # the truth is of the photo as it was taken
-    extent = np.ptp([v.cam_from_world.centre for v in read_cameras(truth_in_run).values()], axis=0)
-    assert record["centre"] < 0.02 * np.linalg.norm(extent)
+    assert len(cameras) == 3
 
 
 def test_what_cannot_be_localized_is_said(tiny_run, tmp_path):
