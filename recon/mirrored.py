@@ -21,6 +21,7 @@ DOUBTFUL_SHARE, FIRM_SHARE = 0.5, 0.6
 
 def find_mirrored(
     images: Sequence[Image],
+    inliers: Mapping[tuple[int, int], int],
     matches: Mapping[tuple[int, int], Matches],
     matcher: Matcher,
     folder: Path,
@@ -34,7 +35,8 @@ def find_mirrored(
 
     Args:
         images: All photos.
-        matches: By pair of photos.
+        inliers: Verified matches by pair of photos.
+        matches: All matches by pair.
         matcher: Compares the mirror images.
         folder: For copies and matches; what lies there from before is used.
         needed: Verified matches that a mirror image must have at least.
@@ -42,7 +44,6 @@ def find_mirrored(
     """
     from recon.rescue import count_inliers
 
-    inliers = count_inliers(images, matches)
     own = [_best(photo, inliers, matches) for photo in range(len(images))]
     found: dict[int, int] = {}
     # The mirror image of a good photo fits a mirrored one as well: the weakest tied is the odd one.

@@ -51,33 +51,35 @@ class Rescue:
         if (folder / RESCUE_FILE).exists():
             return
         dense, turned = folder / "rescue" / "dense", folder / "rescue" / "turned"
-        pairs = _planned(dense, lambda: self.choose(images, load_matches(folder)))
+        counts = count_inliers(images, load_matches(folder))
+        pairs = _planned(dense, lambda: self.choose(images, counts))
         if pairs:
             log.info("rescue: %d pairs are matched again, densely", len(pairs))
             match_photos(images, self.matcher, dense, pairs)
             inliers = count_inliers(images, load_matches(dense))
             pairs = [pair for pair in pairs if inliers[pair] >= self.needed]
             _take(dense, folder, pairs)
-        again = _planned(turned, lambda: self.lonely(images, load_matches(folder)))
+            counts.update({pair: inliers[pair] for pair in pairs})
+        again = _planned(turned, lambda: self.lonely(counts))
         if again and self.turning is not None:
             log.info("rescue: %d pairs are matched again in quarter turns", len(again))
             match_photos(images, self.turning, turned, again)
             inliers = count_inliers(images, load_matches(turned))
             again = [pair for pair in again if inliers[pair]]
             _take(turned, folder, again)
+            counts.update({pair: inliers[pair] for pair in again})
         names: dict = {
             what: [[images[a].name, images[b].name] for a, b in which]
             for what, which in (("dense", pairs), ("turned", again))
         }
-        names["mirrored"] = self.drop_mirrored(images, folder)
+        names["mirrored"] = self.drop_mirrored(images, counts, folder)
         write_atomic(folder / RESCUE_FILE, json.dumps(names))
         shutil.rmtree(folder / "rescue")
 
     def choose(
-        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
+        self, images: Sequence[Image], inliers: Mapping[tuple[int, int], int]
     ) -> list[tuple[int, int]]:
         """The pairs to match again; none when strong pairs connect all photos."""
-        inliers = count_inliers(images, matches)
         cells = cell_counts(images)
         strong = [
             p for p, n in inliers.items()
@@ -95,17 +97,16 @@ class Rescue:
             chosen |= {*mine[:PARTNERS], *across[:PARTNERS]}
         return sorted(chosen)
 
-    def lonely(
-        self, images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
-    ) -> list[tuple[int, int]]:
+    def lonely(self, inliers: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
         """The pairs of photos that have not one verified pair; none without a turning matcher."""
         if self.turning is None:
             return []
-        inliers = count_inliers(images, matches)
         tied = {photo for pair, count in inliers.items() if count for photo in pair}
         return sorted(pair for pair in inliers if not set(pair) <= tied)
 
-    def drop_mirrored(self, images: Sequence[Image], folder: Path) -> dict[str, str]:
+    def drop_mirrored(
+        self, images: Sequence[Image], inliers: Mapping[tuple[int, int], int], folder: Path
+    ) -> dict[str, str]:
         """Take the matches of mirror images away; their names and those of who matches them."""
         if self.turning is None:
             return {}
@@ -113,7 +114,7 @@ class Rescue:
         where = folder / "rescue" / "mirrored"
         strong = [self.strong_share * n for n in cell_counts(images)]
         found = find_mirrored(
-            images, matches, self.turning, where, needed=self.needed, strong=strong
+            images, inliers, matches, self.turning, where, needed=self.needed, strong=strong
         )
         for pair in matches:
             if found.keys() & set(pair):

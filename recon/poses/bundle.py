@@ -36,6 +36,15 @@ class Bundle:
     tracks: Linked
     active: Bool[np.ndarray, " m"]
 
+    @classmethod
+    def without_points(
+        cls, poses: Mapping[int, Rigid3], lenses: tuple[Lens, ...], lens_of: Mapping[int, int]
+    ) -> "Bundle":
+        """Cameras alone."""
+        none = np.zeros(0, dtype=np.int64)
+        empty = Linked(none, none, np.zeros((0, 2)))
+        return cls(poses, lenses, lens_of, np.zeros((0, 3)), empty, none.astype(bool))
+
     @property
     def rms_px(self) -> float:
         """Root mean square distance of the active observations."""

@@ -11,7 +11,6 @@ from corr.matches import Matches
 from recon.poses.bundle import Bundle
 from recon.poses.given import Given
 from recon.poses.lens import Lens
-from recon.poses.link import Linked
 from recon.poses.two_view import TwoView, Verification, coverage, parallax_deg
 from recon.poses.whitened import PosePrior
 
@@ -39,9 +38,7 @@ def given_bundle(
             f"poses.cameras lie {away:.3g} units from the origin and {extent:.3g} apart: subtract "
             "an offset from their positions (georeferenced ones do not fit single precision)"
         )
-    none = np.zeros(0, dtype=np.int64)
-    empty = Linked(none, none, np.zeros((0, 2)))
-    return Bundle(poses, lenses, lens_of, np.zeros((0, 3)), empty, none.astype(bool))
+    return Bundle.without_points(poses, lenses, lens_of)
 
 
 def priors_of(

@@ -40,9 +40,7 @@ def from_model(
         lens.with_params(model.cameras[number].params) if number in model.cameras else lens
         for number, lens in enumerate(lenses, 1)
     )
-    none = np.zeros(0, dtype=np.int64)
-    empty = Linked(none, none, np.zeros((0, 2)))
-    return Bundle(poses, new, lens_of, np.zeros((0, 3)), empty, none.astype(bool))
+    return Bundle.without_points(poses, new, lens_of)
 
 
 def write_database(

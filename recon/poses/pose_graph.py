@@ -64,9 +64,7 @@ def map_pose_graph(
         return None
     lengths = baseline_lengths(edges)
     poses = _positions({p: edges[p] for p in lengths}, lengths, rotations)
-    none = np.zeros(0, dtype=np.int64)
-    empty = Linked(none, none, np.zeros((0, 2)))
-    return Bundle(poses, lenses, lens_of, np.zeros((0, 3)), empty, none.astype(bool))
+    return Bundle.without_points(poses, lenses, lens_of)
 
 
 def relative_models(

@@ -28,7 +28,7 @@ from corr.photo_input import prepare_photos
 from corr.photos import Image
 from recon.poses.solve import PoseSolver
 from recon.relative_metrics import score_relative
-from recon.rescue import Rescue
+from recon.rescue import Rescue, count_inliers
 from tests.benchmarks.camera_subsets import SETS, SIZES, PosedSet, read_set, subsets
 
 SIDE, PEER_SIDE = 1024, 1600  # px; ours is the default of `recon run`
@@ -61,7 +61,8 @@ class Ours:
 
         found = self.match(self.matcher, self.name, images, choose_pairs(images))
         if self.rescue is not None:
-            again = self.rescue.choose(images, {p: m for p, (m, _) in found.items()})
+            inliers = count_inliers(images, {p: m for p, (m, _) in found.items()})
+            again = self.rescue.choose(images, inliers)
             dense = self.match(self.rescue.matcher, "dense", images, again)
             found |= {p: (m, s + found[p][1]) for p, (m, s) in dense.items()}
         return found
