@@ -217,6 +217,7 @@ class Placement:
         from recon.poses.findings import findings, given_findings
         from recon.poses.link import link, thin
         from recon.poses.reasons import no_pair_message, reasons_for
+        from recon.poses.splits import split_findings
 
         o, names = self.options, [image.name for image in self.images]
         lens_of = {photo: k for k, group in enumerate(self.groups) for photo in group.photos}
@@ -247,6 +248,7 @@ class Placement:
             left_out = dict.fromkeys(left_out, f"{o.cameras} has no pose for it")
         sigmas = refinement.finish.uncertainty(bundle, refined.cov_px)
         weak_points = findings(bundle, self.pairs, names, evidence, alike)
+        weak_points += [] if known else split_findings(self.pairs, set(bundle.poses), names)
         if self.use in ("prior", "known"):
             priors = refinement.finish.pose_priors
             weak_points += given_findings(bundle, self.pairs, self.free, priors)

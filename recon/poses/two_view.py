@@ -15,9 +15,11 @@ from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from corr.store import write_atomic
 from recon.poses.lens import Lens
+from recon.poses.turned import turn_parallax_deg
 
 log = logging.getLogger(__name__)
 TWO_VIEW_FILE = "two_view.json"
+FLAT = 0.8  # share of the inliers that one homography explains, from which a pair shows no depth
 GRID = 8  # coverage is counted on GRID x GRID cells
 CHANCE_SHARE, CHANCE_UP_TO = 0.4, 200  # of the matches, up to so many matches
 SEARCHED = (
@@ -50,7 +52,7 @@ class TwoView:
         """`unverified`, `rotation` (same place), `planar` or `general`."""
         if not self.verified:
             return "unverified"
-        if self.homography_share > 0.8:
+        if self.homography_share > FLAT:
             return "rotation" if self.parallax_deg < 1.0 else "planar"
         return "general"
 
@@ -139,16 +141,18 @@ def verify_pair(
             wide = _inliers_of(E, xy_a, xy_b, lens_a, lens_b, how)
         if inlier.sum() < 0.85 * wide.sum():
             inlier = wide
-    _, flat = (
-        poselib.estimate_homography(
-            pinhole_a[inlier],
-            pinhole_b[inlier],
-            {**ransac, "max_reproj_error": how.max_error_px},
-            {},
-        )
-        if inlier.sum() >= 8
-        else (None, {"inliers": [False]})
-    )
+    flat = np.zeros(int(inlier.sum()), dtype=bool)
+    if len(flat) >= 8:
+        H, found = poselib.estimate_homography(
+            pinhole_a[inlier], pinhole_b[inlier],
+            {**ransac, "max_reproj_error": how.max_error_px}, {},
+        )  # fmt: skip
+        flat = np.array(found["inliers"], dtype=bool)
+    share = float(flat.mean()) if len(flat) else 0.0
+    parallax = parallax_deg(xy_a[inlier], xy_b[inlier], b_from_a)
+    if not trusted and share > FLAT:
+        turn = turn_parallax_deg(xy_a[inlier][flat], xy_b[inlier][flat], lens_a.focal_px, H)
+        parallax = parallax if turn is None else turn
     return TwoView(
         a,
         b,
@@ -157,8 +161,8 @@ def verify_pair(
         needed,
         b_from_a,
         min(coverage(uv_a[order][inlier], lens_a), coverage(uv_b[order][inlier], lens_b)),
-        parallax_deg(xy_a[inlier], xy_b[inlier], b_from_a),
-        float(np.mean(flat["inliers"])),
+        parallax,
+        share,
     )
 
 

@@ -107,10 +107,23 @@ def test_second_scene_among_the_photos_is_left_out(tmp_path):
     assert len(result.views) == 4
     assert set(result.left_out) == {"other_photo_0.png", "other_photo_1.png"}
     assert "only photos that are not placed" in result.left_out["other_photo_0.png"]
+    (split,) = [
+        f for f in json.loads((tmp_path / "out" / "findings.json").read_text()) if "joined" in f
+    ]
+    assert "2 photos (other_photo_0.png, other_photo_1.png) match each other" in split
+    assert "scene.use=other_photo_0.png,other_photo_1.png" in split
 
 
 def test_pure_rotation_is_refused_and_named(tmp_path):
     world = ring_scene(4, 300, turning=True, noise_px=0.2, step_deg=4, folder=tmp_path / "photos")
+    with pytest.raises(UserError, match=r"one place.*step sideways"):
+        solve(world, tmp_path / "out")
+
+
+def test_pure_rotation_is_named_when_the_focal_length_is_unknown_too(tmp_path):
+    world = ring_scene(
+        4, 300, turning=True, noise_px=0.3, step_deg=6, folder=tmp_path / "photos", prior=False
+    )
     with pytest.raises(UserError, match=r"one place.*step sideways"):
         solve(world, tmp_path / "out")
 

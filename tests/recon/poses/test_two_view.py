@@ -8,8 +8,8 @@ from recon.poses.two_view import Verification, load_two_views, save_two_views, v
 from tests.synthetic import FOCAL, HEIGHT, WIDTH, ring_scene, with_foreign_photo
 
 
-def verified(world, *, trusted=True, **options):
-    lenses = [Lens.centred(WIDTH, HEIGHT, FOCAL)] * len(world.images)
+def verified(world, *, trusted=True, focal=FOCAL, **options):
+    lenses = [Lens.centred(WIDTH, HEIGHT, focal)] * len(world.images)
     how = Verification(**options)
     return verify_pairs(world.matches, lenses, [1.0] * len(lenses), how, trusted=trusted)
 
@@ -52,6 +52,16 @@ def test_pairs_are_labelled_when_degenerate():
     assert {pair.label for pair in turning} == {"rotation"}
     flat = verified(ring_scene(3, 300, flat=True, noise_px=0.2))
     assert {pair.label for pair in flat} == {"planar"}
+
+
+@pytest.mark.parametrize("wrong", [0.7, 1.0, 1.4])
+@pytest.mark.parametrize("step_deg", [4.0, 9.0])
+def test_a_turn_is_told_from_a_flat_scene_without_knowing_the_focal_length(wrong, step_deg):
+    focal = float(wrong * FOCAL)
+    turning = ring_scene(3, 300, turning=True, noise_px=0.4, step_deg=step_deg)
+    assert {p.label for p in verified(turning, trusted=False, focal=focal)} == {"rotation"}
+    flat = ring_scene(3, 300, flat=True, noise_px=0.4, step_deg=step_deg)
+    assert {p.label for p in verified(flat, trusted=False, focal=focal)} == {"planar"}
 
 
 def test_random_matches_are_not_verified(tmp_path):
