@@ -164,6 +164,8 @@ def _record(
             pose = found.b_from_a
             row |= {
                 "inliers": int(found.inliers.sum()),
+                "needed": found.needed,
+                "verified": found.verified,
                 "inlier_rows": np.flatnonzero(found.inliers).tolist(),
                 "b_from_a": None if pose is None else pose.matrix.tolist(),
                 "rotation_deg": None if pose is None else round(found.rotation_deg, 3),
@@ -215,6 +217,8 @@ def _pair_line(row: Mapping[str, Any]) -> str:
     if "inliers" not in row:
         return text
     text += f", {row['inliers']} fit one rigid scene"
+    if not row["verified"]:
+        return f"{text}: may be chance, {row['needed']} are needed to be sure"
     if row["b_from_a"] is None:
         return f"{text}, no pose"
     return f"{text}, turned by {row['rotation_deg']:.1f} deg"

@@ -155,8 +155,8 @@ def _set_aside(alike: Sequence[TwoView], names: Sequence[str]) -> str:
         return ""
     which = _listed([f"{names[p.a]} and {names[p.b]}" for p in many])
     return (
-        f"match each other, but every third photo contradicts it, so the pair was not used: "
-        f"{which}; they show places that look alike"
+        f"{which} match each other, but the photos that match both contradict it: not used, they "
+        "probably show places that look alike"
     )
 
 
@@ -173,7 +173,7 @@ def _look_alike(bundle: Bundle, names: Sequence[str], evidence: Evidence) -> str
     if not against:
         return ""
     return (
-        f"match each other, but not where all photos together put them: {_listed(against)}; parts "
+        f"{_listed(against)} match each other, but not where all photos together put them: parts "
         "of the scene may look alike, or something moved"
     )
 

@@ -14,6 +14,7 @@ from corr.geometry import Rigid3
 from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from corr.store import write_atomic
+from corr.two_view import inliers_by_chance
 from recon.poses.lens import Lens
 from recon.poses.turned import turn_parallax_deg
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 TWO_VIEW_FILE = "two_view.json"
 FLAT = 0.8  # share of the inliers that one homography explains, from which a pair shows no depth
 GRID = 8  # coverage is counted on GRID x GRID cells
-CHANCE_SHARE, CHANCE_UP_TO = 0.4, 200  # of the matches, up to so many matches
 SEARCHED = (
     1500  # matches among which a geometry is searched, evenly over the scores; all are tested
 )
@@ -189,19 +189,9 @@ def ransac_options(how: Verification) -> dict:
 
 
 def inliers_needed(num_matches: int, lens_a: Lens, lens_b: Lens, how: Verification) -> int:
-    """Inliers that wrong matches would hardly reach.
-
-    A wrong match falls into the epipolar band with the band's share of the photo; a search over
-    many models finds the luckiest band, hence three times the expectation, on top of a minimal
-    sample. Wrong matches between photos of one object are not spread evenly, though: over 130
-    false pairs of five scenes, up to 40 % of 60-200 matches fitted some wrong geometry.
-    """
-    share = max(
-        2 * how.max_error_px * np.hypot(lens.width, lens.height) / (lens.width * lens.height)
-        for lens in (lens_a, lens_b)
-    )
-    by_chance = max(8 + 3 * share * num_matches, CHANCE_SHARE * min(num_matches, CHANCE_UP_TO))
-    return max(how.min_inliers, int(np.ceil(by_chance)))
+    """Inliers that wrong matches would hardly reach, `min_inliers` at least."""
+    sizes = ((lens_a.width, lens_a.height), (lens_b.width, lens_b.height))
+    return max(how.min_inliers, inliers_by_chance(num_matches, sizes, how.max_error_px))
 
 
 def coverage(uv: Float[np.ndarray, "n 2"], lens: Lens) -> float:

@@ -50,6 +50,8 @@ def test_two_photos_give_matches_geometry_picture_and_files(folder, tmp_path):
     assert np.array(pair["b_from_a"]).shape == (4, 4)
     assert pair["focal_known"] is True
     assert "guessed" not in text
+    assert pair["verified"] is True
+    assert "may be chance" not in text
     assert f"a.png b.png: {len(found)} matches, {pair['inliers']} fit one rigid scene" in text
     (picture,) = (out / "pictures").iterdir()
     with PilImage.open(picture) as file:
@@ -62,6 +64,17 @@ def test_two_photos_give_matches_geometry_picture_and_files(folder, tmp_path):
     best = int(np.argmax(found.score))
     assert keypoints[1 + i].split()[:2] == [f"{v:.4f}" for v in found.uv_a[best]]
     assert (i, j) == (0, 0)
+
+
+def test_matches_of_unrelated_photos_are_not_called_a_scene(texture, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        PilImage.fromarray(texture(471, 313, seed=seed)).save(tmp_path / f"{name}.png")
+    text, record = run([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out", focal_px=500.0)
+    (pair,) = record["pairs"]
+    assert pair["inliers"] < pair["needed"]
+    assert pair["verified"] is False
+    assert "may be chance" in text
+    assert "turned by" not in text
 
 
 def test_folder_gives_every_pair_and_a_second_run_computes_nothing(folder, tmp_path, monkeypatch):
