@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from recon.poses.two_view import Verification, verify_pairs
 log = logging.getLogger(__name__)
 RESCUE_FILE = "rescue.json"
 FEW = 5  # photos up to which all pairs are matched again: tracks link within one matcher only
-PARTNERS = 4  # of each photo, else
+PARTNERS = 4  # of each loose photo, else
 CELL_PX = 8  # spacing of a semi-dense matcher's points, working pixels
 
 
@@ -79,7 +80,11 @@ class Rescue:
     def choose(
         self, images: Sequence[Image], inliers: Mapping[tuple[int, int], int]
     ) -> list[tuple[int, int]]:
-        """The pairs to match again; none when strong pairs connect all photos."""
+        """The pairs to match again; none when strong pairs connect all photos.
+
+        Photos outside the largest part that strong pairs connect are loose: their best pairs are
+        chosen, within their part and across, and the pairs among those that they are tied to.
+        """
         cells = cell_counts(images)
         strong = [
             p for p, n in inliers.items()
@@ -90,11 +95,15 @@ class Rescue:
             return []
         if len(images) <= FEW:
             return sorted(inliers)
-        chosen = set()
-        for photo in range(len(images)):
+        main = np.bincount(part).argmax()
+        chosen: set[tuple[int, int]] = set()
+        for photo in np.flatnonzero(part != main).tolist():
             mine = sorted((p for p in inliers if photo in p), key=lambda p: (-inliers[p], p))
             across = [p for p in mine if part[p[0]] != part[p[1]]]
-            chosen |= {*mine[:PARTNERS], *across[:PARTNERS]}
+            ties = {*mine[:PARTNERS], *across[:PARTNERS]}
+            # Tracks link within one matcher: what a loose photo is tied to is tied among itself.
+            held = sorted({k for p in ties for k in p if part[k] == main})
+            chosen |= ties | {p for p in combinations(held, 2) if p in inliers}
         return sorted(chosen)
 
     def lonely(self, inliers: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:

@@ -87,8 +87,22 @@ def test_of_many_photos_only_pairs_around_the_gap_are(tmp_path):
     asked = set(rescue.matcher.asked)
     assert {p for p in asked if p in weak}
     assert len(asked) < len(world.matches)
-    for photo in range(10):  # tracks link within one matcher: every photo has partners on its side
+    tied = {photo for p in asked if p in weak for photo in p}
+    for photo in tied:  # tracks link within one matcher: it has partners on its side
         assert any(photo in p and p not in weak for p in asked)
+
+
+def test_one_loose_photo_costs_a_few_pairs(tmp_path):
+    world = world_of(10)
+    weak = {p: 0.2 for p in world.matches if 9 in p}
+    folder = prepared(world, tmp_path / "m", weak)
+    rescue = rescue_of(world)
+    rescue.run(world.images, folder)
+    asked = set(rescue.matcher.asked)
+    ties = {p for p in asked if 9 in p}
+    assert len(ties) == 4
+    held = {photo for p in ties for photo in p} - {9}
+    assert asked - ties == {p for p in world.matches if set(p) <= held}
 
 
 def test_an_interrupted_rescue_continues(tmp_path):
