@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from corr.matches import Matches
 from corr.photos import Image
+from corr.threads import in_threads
 from recon.poses.given import Given
 from recon.poses.lens import Lens
 from recon.poses.two_view import Verification, ransac_options
@@ -143,18 +144,24 @@ def vote_focal(
     """
     import poselib
 
+    centre = np.array([group.lens.cx, group.lens.cy])
+
+    def inliers(pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        (a, b), m = pair, matches[pair]
+        order = np.argsort(-m.score, kind="stable")
+        uv_a = (m.uv_a * scales[a] - centre)[order]
+        uv_b = (m.uv_b * scales[b] - centre)[order]
+        _, info = poselib.estimate_fundamental(uv_a, uv_b, ransac_options(how), {})
+        keep = np.array(info["inliers"], dtype=bool)
+        return uv_a[keep], uv_b[keep]
+
     members = set(group.photos)
-    pairs = []
-    for (a, b), m in matches.items():
-        if a in members and b in members and len(m) >= how.min_inliers:
-            centre = np.array([group.lens.cx, group.lens.cy])
-            order = np.argsort(-m.score, kind="stable")
-            uv_a = (m.uv_a * scales[a] - centre)[order]
-            uv_b = (m.uv_b * scales[b] - centre)[order]
-            _, info = poselib.estimate_fundamental(uv_a, uv_b, ransac_options(how), {})
-            keep = np.array(info["inliers"], dtype=bool)
-            if keep.sum() >= max(30, how.min_inliers):
-                pairs.append((int(keep.sum()), uv_a[keep][:VOTES], uv_b[keep][:VOTES]))
+    mine = [p for p, m in matches.items() if set(p) <= members and len(m) >= how.min_inliers]
+    pairs = [
+        (len(uv_a), uv_a[:VOTES], uv_b[:VOTES])
+        for uv_a, uv_b in in_threads(inliers, mine)
+        if len(uv_a) >= max(30, how.min_inliers)
+    ]
     side = max(group.lens.width, group.lens.height)
     pairs = sorted(pairs, key=lambda p: -p[0])[:VOTERS]
     cost = np.array([sum(_cost(f * side, a, b, how) for _, a, b in pairs) for f in CANDIDATES])

@@ -34,7 +34,8 @@ def turn_parallax_deg(
         angle = float(np.median(_angles_after_turn(xy_a / factor, xy_b / factor)))
         if (px := angle * focal_px * factor) < best:
             best, angle_deg = px, float(np.degrees(angle))
-    return angle_deg if best <= AS_GOOD * _transfer_px(xy_a * focal_px, xy_b * focal_px, H) else None
+    as_flat_px = _transfer_px(xy_a * focal_px, xy_b * focal_px, H)
+    return angle_deg if best <= AS_GOOD * as_flat_px else None
 
 
 def _transfer_px(

@@ -14,6 +14,7 @@ from corr.geometry import Rigid3
 from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from corr.store import write_atomic
+from corr.threads import in_threads
 from corr.two_view import inliers_by_chance
 from recon.poses.lens import Lens
 from recon.poses.turned import turn_parallax_deg
@@ -84,14 +85,17 @@ def verify_pairs(
         trusted: True when focal lengths are known: the essential matrix alone decides. Otherwise
             the fundamental matrix decides where the essential matrix keeps clearly fewer.
     """
-    pairs = tqdm(matches.items(), desc="verify", unit="pair", leave=False)
-    found = [
-        verify_pair(
+
+    def work(pair: tuple[int, int]) -> TwoView:
+        a, b = pair
+        m = matches[pair]
+        return verify_pair(
             a, b, m.uv_a * scales[a], m.uv_b * scales[b], m.score, lenses[a], lenses[b], how,
             trusted=trusted,
-        )
-        for (a, b), m in pairs
-    ]  # fmt: skip
+        )  # fmt: skip
+
+    bar = tqdm(in_threads(work, list(matches)), "verify", len(matches), unit="pair", leave=False)
+    found = list(bar)
     good = [pair for pair in found if pair.verified]
     log.info("two views: %d of %d pairs verified", len(good), len(found))
     return found
