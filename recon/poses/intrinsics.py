@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from corr.geometry import Rigid3
+from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from corr.photos import Image
 from corr.threads import in_threads
 from recon.poses.given import Given
 from recon.poses.lens import Lens
-from recon.poses.two_view import Verification, ransac_options
+from recon.poses.two_view import Verification, centred_camera, ransac_options
 from recon.poses.whitened import LensPrior
 
 log = logging.getLogger(__name__)
@@ -164,7 +166,11 @@ def vote_focal(
     ]
     side = max(group.lens.width, group.lens.height)
     pairs = sorted(pairs, key=lambda p: -p[0])[:VOTERS]
-    cost = np.array([sum(_cost(f * side, a, b, how) for _, a, b in pairs) for f in CANDIDATES])
+
+    def total(candidate: float) -> float:
+        return sum(_cost(candidate * side, a, b, how) for _, a, b in pairs)
+
+    cost = np.array(list(in_threads(total, CANDIDATES.tolist())))
     best = int(np.argmin(cost))
     if not pairs or cost[best] > CLEAR * min(cost[0], cost[-1]):
         log.info("focal length: %d pairs do not tell it", len(pairs))
@@ -187,15 +193,9 @@ def _cost(
 ) -> float:
     import poselib
 
-    camera = {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [focal, 0.0, 0.0]}
+    camera = centred_camera(focal)
     options = {**ransac_options(how), "min_iterations": 100, "max_iterations": 200}
     pose, _ = poselib.estimate_relative_pose(uv_a, uv_b, camera, camera, options, {})
-    x, y, z = pose.t
-    E = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ pose.R
-    a = np.concatenate([uv_a / focal, np.ones((len(uv_a), 1))], -1)
-    b = np.concatenate([uv_b / focal, np.ones((len(uv_b), 1))], -1)
-    line_b, line_a = a @ E.T, b @ E
-    residual = (b * line_b).sum(-1)
-    norm = (line_b[:, :2] ** 2).sum(-1) + (line_a[:, :2] ** 2).sum(-1)
-    sampson = residual**2 / np.maximum(norm, 1e-20) * focal**2
-    return float(np.minimum(sampson, how.max_error_px**2).sum())
+    E = essential(Rigid3(pose.R, pose.t))
+    error = sampson_px(uv_a / focal, uv_b / focal, E, focal, focal)
+    return float((np.minimum(error, how.max_error_px) ** 2).sum())

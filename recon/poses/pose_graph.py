@@ -18,7 +18,7 @@ from recon.poses.bundle import Bundle
 from recon.poses.intrinsics import Group
 from recon.poses.lens import Lens
 from recon.poses.link import Linked
-from recon.poses.two_view import Verification, ransac_options
+from recon.poses.two_view import Verification, centred_camera, ransac_options
 
 log = logging.getLogger(__name__)
 ROUNDS = 30  # of the reweighted averaging, at most
@@ -92,10 +92,7 @@ def _relative_model(
     import poselib
 
     xy_a, xy_b = lens_a.undistort(tracks.uv[rows_a]), lens_b.undistort(tracks.uv[rows_b])
-    cameras = [
-        {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [lens.focal_px, 0.0, 0.0]}
-        for lens in (lens_a, lens_b)
-    ]
+    cameras = [centred_camera(lens.focal_px) for lens in (lens_a, lens_b)]
     pose, info = poselib.estimate_relative_pose(
         xy_a * lens_a.focal_px, xy_b * lens_b.focal_px, *cameras,
         ransac_options(Verification(seed=seed)), {},

@@ -125,10 +125,7 @@ def verify_pair(
     xy_a, xy_b = lens_a.undistort(uv_a[order]), lens_b.undistort(uv_b[order])
     pinhole_a, pinhole_b = xy_a * lens_a.focal_px, xy_b * lens_b.focal_px
     ransac = ransac_options(how)
-    cameras = [
-        {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [lens.focal_px, 0.0, 0.0]}
-        for lens in (lens_a, lens_b)
-    ]
+    cameras = [centred_camera(lens.focal_px) for lens in (lens_a, lens_b)]
     pose, info = poselib.estimate_relative_pose(
         pinhole_a[few], pinhole_b[few], *cameras, ransac, {}
     )
@@ -190,6 +187,11 @@ def ransac_options(how: Verification) -> dict:
         "progressive_sampling": True,
         "seed": how.seed,
     }
+
+
+def centred_camera(focal_px: float) -> dict:
+    """PoseLib's camera of pixels that count from the principal point, undistorted."""
+    return {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [focal_px, 0.0, 0.0]}
 
 
 def inliers_needed(num_matches: int, lens_a: Lens, lens_b: Lens, how: Verification) -> int:
