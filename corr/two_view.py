@@ -113,7 +113,7 @@ def inliers_by_chance(
         sizes: Width and height of both photos, the pixels that the error is in.
         max_error_px: Half the width of the band.
     """
-    share = max(2 * max_error_px * np.hypot(w, h) / (w * h) for w, h in sizes)
+    share = max(band_share(w, h, max_error_px) for w, h in sizes)
     by_band = 8 + 3 * share * num_matches
     return int(np.ceil(max(by_band, CHANCE_SHARE * min(num_matches, CHANCE_UP_TO))))
 
@@ -136,3 +136,8 @@ def _fundamental_inliers(
     options = {"max_epipolar_error": max_error_px, "seed": seed, "max_iterations": 10_000}
     _, info = poselib.estimate_fundamental(uv_a, uv_b, options, {})
     return np.array(info["inliers"], dtype=bool)
+
+
+def band_share(width: float, height: float, max_error_px: float) -> float:
+    """Share of a photo that lies within an error of an epipolar line, at most (its diagonal)."""
+    return float(2 * max_error_px * np.hypot(width, height) / (width * height))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from corr.geometry import Rigid3
@@ -15,12 +15,14 @@ from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from corr.store import write_atomic
 from corr.threads import in_threads
-from corr.two_view import inliers_by_chance
+from corr.two_view import band_share, inliers_by_chance
 from recon.poses.lens import Lens
+from recon.poses.plausible import by_chance
 from recon.poses.turned import turn_parallax_deg
 
 log = logging.getLogger(__name__)
 TWO_VIEW_FILE = "two_view.json"
+CALIBRATED = 0.85  # of the fundamental matrix's inliers, with which the essential one is right
 FLAT = 0.8  # share of the inliers that one homography explains, from which a pair shows no depth
 GRID = 8  # coverage is counted on GRID x GRID cells
 SEARCHED = (
@@ -130,18 +132,26 @@ def verify_pair(
         pinhole_a[few], pinhole_b[few], *cameras, ransac, {}
     )
     b_from_a = Rigid3(pose.R, pose.t / max(np.linalg.norm(pose.t), 1e-12))
+    error = sampson_px(xy_a, xy_b, essential(b_from_a), lens_a.focal_px, lens_b.focal_px)
     inlier = np.array(info["inliers"], dtype=bool)
     if len(few) < len(order):
-        inlier = _inliers_of(essential(b_from_a), xy_a, xy_b, lens_a, lens_b, how)
+        inlier = error <= how.max_error_px
+    loose = None
     if not trusted:
-        F, loose = poselib.estimate_fundamental(pinhole_a[few], pinhole_b[few], ransac, {})
-        wide = np.array(loose["inliers"], dtype=bool)
+        F, found = poselib.estimate_fundamental(pinhole_a[few], pinhole_b[few], ransac, {})
+        loose = np.array(found["inliers"], dtype=bool)
         if len(few) < len(order):
             E = np.diag([lens_b.focal_px, lens_b.focal_px, 1.0]) @ F
             E = E @ np.diag([lens_a.focal_px, lens_a.focal_px, 1.0])
-            wide = _inliers_of(E, xy_a, xy_b, lens_a, lens_b, how)
-        if inlier.sum() < 0.85 * wide.sum():
-            inlier = wide
+            far = sampson_px(xy_a, xy_b, E, lens_a.focal_px, lens_b.focal_px)
+            loose = far <= how.max_error_px
+    if loose is not None and inlier.sum() < CALIBRATED * loose.sum():
+        inlier = loose
+    else:
+        share = max(
+            band_share(lens.width, lens.height, how.max_error_px) for lens in (lens_a, lens_b)
+        )
+        inlier &= ~by_chance(xy_a, xy_b, b_from_a, error, how.max_error_px, share, how.seed)
     flat = np.zeros(int(inlier.sum()), dtype=bool)
     if len(flat) >= 8:
         H, found = poselib.estimate_homography(
@@ -165,17 +175,6 @@ def verify_pair(
         parallax,
         share,
     )
-
-
-def _inliers_of(
-    E: Float[np.ndarray, "3 3"],
-    xy_a: Float[np.ndarray, "n 2"],
-    xy_b: Float[np.ndarray, "n 2"],
-    lens_a: Lens,
-    lens_b: Lens,
-    how: Verification,
-) -> Bool[np.ndarray, " n"]:
-    return sampson_px(xy_a, xy_b, E, lens_a.focal_px, lens_b.focal_px) <= how.max_error_px
 
 
 def ransac_options(how: Verification) -> dict:

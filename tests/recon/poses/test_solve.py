@@ -45,6 +45,25 @@ def test_cameras_are_right_with_noise_and_wrong_matches(num_views, prior, tmp_pa
     assert reconstruction.left_out == {}
 
 
+@pytest.mark.parametrize("num_views", [3, 6])
+def test_tracks_are_pure_with_most_matches_wrong(num_views, tmp_path):
+    world = ring_scene(
+        num_views, 500, noise_px=0.5, outlier_ratio=0.6, folder=tmp_path / "photos", seed=2
+    )
+    result = solve(world, tmp_path / "out")
+    assert score(world, result).rotation_deg.max() < 0.3
+    index = {image.name: i for i, image in enumerate(world.images)}
+    off = np.empty((len(result.tracks.uv), len(world.xyz)))  # px, to every true point
+    for i, view in enumerate(result.views):
+        rows, truth = result.tracks.image == i, world.views[index[view.name]]
+        uv = truth.camera.project(truth.cam_from_world.apply(world.xyz))[0]
+        off[rows] = np.linalg.norm(result.tracks.uv[rows, None] - uv, axis=-1)
+    worst = np.stack(
+        [off[result.tracks.track == t].max(0).min() for t in range(result.tracks.num_tracks)]
+    )
+    assert (worst < 2.5).mean() >= 0.99  # one true point explains all places of the track
+
+
 def test_result_is_normalised_complete_and_on_disk(tmp_path):
     world = ring_scene(4, 300, noise_px=0.2, folder=tmp_path / "photos")
     result = solve(world, tmp_path / "out")
