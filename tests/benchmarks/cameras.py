@@ -73,7 +73,7 @@ class Ours:
         """Matches of the pairs, those that are kept from before included, and their seconds."""
         stem = {i: f"{tag}--{images[i].name}" for i in range(len(images))}
         file = {(i, j): self.folder / f"{stem[i]}--{images[j].name}.npz" for i, j in chosen}
-        missing = [p for p in chosen if not file[p].exists()]
+        missing = [p for p in chosen if not file[p].with_suffix(".seconds").exists()]
         start = perf_counter()
         for pair, matches in tqdm(
             matcher.match_pairs(images, missing), total=len(missing), desc=tag,
