@@ -33,6 +33,11 @@ class DepthMap:
     depth: Float32[np.ndarray, "h w"]
     weight: Float32[np.ndarray, "h w"]
     rejected: dict[str, int] = field(default_factory=dict)  # reason: pixels
+    # distance to the surface's plane per unit of depth along the ray: |ray| cos(incidence)
+    slant: Float32[np.ndarray, "h w"] = field(init=False)
+
+    def __post_init__(self):
+        self.slant = np.ones_like(self.depth)
 
     def reject(self, where: Bool[np.ndarray, "h w"], reason: str) -> None:
         """Drop the pixels of the mask and remember how many went for that reason."""
@@ -126,10 +131,8 @@ def cos_incidence(depth: Float32[np.ndarray, "h w"], camera: Camera) -> Float32[
     The smaller one-sided difference would hide jumps; the larger one is used, so that pixels at a
     depth edge look grazing and fall to the same threshold. 0 where a needed neighbour is missing.
     """
-    h, w = depth.shape
     fx, fy = camera.K[0, 0], camera.K[1, 1]
-    x = (np.arange(w, dtype=np.float32) + 0.5 - camera.K[0, 2]) / fx
-    y = (np.arange(h, dtype=np.float32)[:, None] + 0.5 - camera.K[1, 2]) / fy
+    x, y = _normalised_pixels(camera)
     known = depth > 0
     slopes = []
     for axis, focal in ((1, fx), (0, fy)):
@@ -141,9 +144,21 @@ def cos_incidence(depth: Float32[np.ndarray, "h w"], camera: Camera) -> Float32[
     # n ~ (dz/dx', dz/dy', -(z + x dz/dx' + y dz/dy')) with x', y' normalised pixels
     a, b = slopes
     c = -(depth + x * a + y * b)
-    ray = np.sqrt(1 + x**2 + y**2)
-    norm = np.sqrt(a**2 + b**2 + c**2) * ray
+    norm = np.sqrt(a**2 + b**2 + c**2) * ray_lengths(camera)
     return np.where(known, depth / np.maximum(norm, 1e-20), 0).astype(np.float32)
+
+
+def ray_lengths(camera: Camera) -> Float32[np.ndarray, "h w"]:
+    """Length of each pixel's ray per unit of depth."""
+    x, y = _normalised_pixels(camera)
+    return np.sqrt(1 + x**2 + y**2).astype(np.float32)
+
+
+def _normalised_pixels(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Columns (w) and rows (h 1) of pixel centres at depth 1."""
+    x = np.arange(camera.width, dtype=np.float32) + 0.5 - camera.K[0, 2]
+    y = np.arange(camera.height, dtype=np.float32)[:, None] + 0.5 - camera.K[1, 2]
+    return (x / camera.K[0, 0]).astype(np.float32), (y / camera.K[1, 1]).astype(np.float32)
 
 
 def count_votes(

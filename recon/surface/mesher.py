@@ -18,6 +18,7 @@ from recon.surface.depth_maps import (
     count_votes,
     draw_depth,
     pixel_points,
+    ray_lengths,
 )
 from recon.surface.mesh import Mesh
 from recon.surface.tsdf import Box, fitting_blocks, fuse, pixel_footprint
@@ -46,6 +47,7 @@ class Mesher:
     voxel_pixels: float = 2.5  # voxel edge in median pixel footprints
     voxel_size: float = 0.0  # voxel edge in scene units; 0 takes it from voxel_pixels
     truncation_voxels: float = 4.0  # half width of the fused band, at least
+    behind: float = 0.6  # a pixel fills so much of the band behind it, share of its half width
     truncation_residuals: float = 3.0  # and at least so many median depth residuals between views
     memory_mb: float = 768.0  # the voxel grows until the grid fits
     min_piece: float = 0.002  # connected pieces below this share of the area are dropped
@@ -57,6 +59,7 @@ class Mesher:
             ("min_alpha", 0, 1),
             ("keep_percent", 50, 100),
             ("max_incidence_deg", 0, 90),
+            ("behind", 0, 1),
         ):
             value = getattr(self, name)
             if not low < value <= high:
@@ -133,6 +136,7 @@ class Mesher:
     def _judged(self, m: DepthMap) -> DepthMap:
         """Drop grazing pixels and depth edges; weight by cos / depth^2."""
         cos = cos_incidence(m.depth, m.view.camera)
+        m.slant = np.where(cos > 0, cos * ray_lengths(m.view.camera), 1).astype(np.float32)
         m.reject(cos < np.cos(np.radians(self.max_incidence_deg)), "grazing or edge")
         with np.errstate(divide="ignore", invalid="ignore"):
             m.weight = np.where(m.depth > 0, m.weight * cos / m.depth**2, 0).astype(np.float32)
@@ -177,7 +181,10 @@ class Mesher:
             memory_mb=self.memory_mb,
         )
         voted = time.perf_counter()
-        vertices, faces = fuse(maps, blocks=blocks, voxel=voxel, truncation=truncation, box=box)
+        vertices, faces = fuse(
+            maps, blocks=blocks, voxel=voxel, truncation=truncation,
+            behind=self.behind * truncation, box=box,
+        )  # fmt: skip
         fused = time.perf_counter()
         mesh, dropped = self._cleaned(vertices, faces)
         cleaned = time.perf_counter()
