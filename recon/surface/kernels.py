@@ -1,4 +1,4 @@
-"""The two loops over pixels and voxels, compiled; import them where they run, not at the top."""
+"""Loops over pixels, voxels and samples, compiled; import them where they run, not at the top."""
 
 import numpy as np
 from numba import njit, prange
@@ -83,3 +83,24 @@ def integrate(  # type: ignore[no-untyped-def]
             total = weight[i] + new
             distance[i] = (distance[i] * weight[i] + value * new) / total
             weight[i] = total
+
+
+@njit(cache=True)
+def thin(xyz, cell_of, order, start, neighbours, turn, limit):  # type: ignore[no-untyped-def]
+    """Greedy thinning on a grid: kept, unless a kept point lies nearer; see `thinned`."""
+    kept = np.zeros(len(xyz), dtype=np.bool_)
+    for i in turn:
+        free = True
+        for cell in neighbours[cell_of[i]]:
+            if cell < 0 or not free:
+                continue
+            for j in order[start[cell] : start[cell + 1]]:
+                if kept[j]:
+                    gap = 0.0
+                    for axis in range(3):
+                        gap += (xyz[i, axis] - xyz[j, axis]) ** 2
+                    if gap < limit:
+                        free = False
+                        break
+        kept[i] = free
+    return kept

@@ -44,14 +44,14 @@ class Mesher:
     agreement: float = 0.02  # two depths agree within this share of depth
     keep_percent: float = 99.8  # of the depth pixels' points per axis; the rest is background
     box_margin: float = 0.05  # the box around those points grows by this share
-    voxel_pixels: float = 2.5  # voxel edge in median pixel footprints
+    voxel_pixels: float = 3.0  # voxel edge in median pixel footprints
     voxel_size: float = 0.0  # voxel edge in scene units; 0 takes it from voxel_pixels
     truncation_voxels: float = 4.0  # half width of the fused band, at least
     behind: float = 0.6  # a pixel fills so much of the band behind it, share of its half width
     truncation_residuals: float = 3.0  # and at least so many median depth residuals between views
     memory_mb: float = 768.0  # the voxel grows until the grid fits
     min_piece: float = 0.002  # connected pieces below this share of the area are dropped
-    max_triangles: int = 500_000  # edge collapse down to this; 0 keeps all
+    max_triangles: int = 200_000  # edge collapse down to this; 0 keeps all
     smooth_iterations: int = 0  # Taubin steps after simplification
 
     def __post_init__(self):

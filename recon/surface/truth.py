@@ -40,6 +40,7 @@ def read_truth(path: str | Path, *, samples: int = 400_000, seed: int = 0) -> Tr
     if not path.is_file():
         raise UserError(f"there is no true surface at {path}; give a PLY of points or a mesh")
     mesh = read_any_mesh(path, may_be_points=True)
+    normals: np.ndarray | None
     if mesh is not None:
         xyz, normals = mesh_samples(mesh, count=samples, seed=seed)
     else:
