@@ -121,7 +121,6 @@ def export(job: "Run", splats: SavedSplats, renderer: Renderer) -> tuple[str, ..
         One line per splat file that was asked for: its size and how near it comes back.
     """
     from recon.colmap_io import read_colmap, write_colmap
-    from recon.export.mesh import read_mesh_ply, write_mesh_glb
     from recon.export.transforms import write_transforms
 
     folder = job.out / "export"
@@ -139,8 +138,8 @@ def export(job: "Run", splats: SavedSplats, renderer: Renderer) -> tuple[str, ..
     named = [View(f"{v.name}.png", v.camera, v.cam_from_world) for v in splats.views]
     shutil.copy(job.folder("seeds") / "points.ply", partial / "points.ply")
     write_transforms(partial / "transforms.json", named, "images", ply_file_path="points.ply")
-    shutil.copy(job.folder("mesh") / "mesh.ply", partial / "mesh.ply")
-    write_mesh_glb(partial / "mesh.glb", read_mesh_ply(partial / "mesh.ply"))
+    for name in ("mesh.ply", "mesh.glb", "mesh_coverage.ply", "coverage.json"):
+        shutil.copy(job.folder("mesh") / name, partial / name)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return lines

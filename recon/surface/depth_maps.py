@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _THICK = 0.02  # share of depth; nearer to the drawn depth a splat is always part of the surface
 _PASSES = 3  # pictures per depth map
+ALONE = "seen by one view"  # why a pixel is dropped that no other view looks at
 
 
 @dataclass(eq=False)
@@ -35,9 +36,11 @@ class DepthMap:
     rejected: dict[str, int] = field(default_factory=dict)  # reason: pixels
     # distance to the surface's plane per unit of depth along the ray: |ray| cos(incidence)
     slant: Float32[np.ndarray, "h w"] = field(init=False)
+    why: UInt8[np.ndarray, "h w"] = field(init=False)  # place in `rejected` plus 1; 0 = accepted
 
     def __post_init__(self):
         self.slant = np.ones_like(self.depth)
+        self.why = np.zeros(self.depth.shape, dtype=np.uint8)
 
     def reject(self, where: Bool[np.ndarray, "h w"], reason: str) -> None:
         """Drop the pixels of the mask and remember how many went for that reason."""
@@ -45,6 +48,11 @@ class DepthMap:
         self.depth[hit] = 0.0
         self.weight[hit] = 0.0
         self.rejected[reason] = self.rejected.get(reason, 0) + int(hit.sum())
+        self.why[hit] = 1 + list(self.rejected).index(reason)
+
+    def reason(self, code: int) -> str:
+        """What a value of `why` above 0 stands for."""
+        return list(self.rejected)[code - 1]
 
 
 def draw_depth(
@@ -185,6 +193,27 @@ def count_votes(
             R, t = np.ascontiguousarray(other_from_me.R), other_from_me.t
             add_votes(me.depth, K, R, t, Kj, other.depth, tolerance, agree, against, residual)
     return agree, against, residual
+
+
+def seen_alone(m: DepthMap) -> dict[str, float | str]:
+    """Share of a photo's pixels that no other photo sees, and on which side of it most of them lie.
+
+    Sides are thirds of the picture; "all over" where no third holds half of them.
+    """
+    if ALONE not in m.rejected:
+        return {"share": 0.0, "side": ""}
+    alone = m.why == 1 + list(m.rejected).index(ALONE)
+    total = int(alone.sum())
+    if total == 0:
+        return {"share": 0.0, "side": ""}
+    h, w = alone.shape
+    sides = {
+        "left": alone[:, : w // 3], "right": alone[:, w - w // 3 :],
+        "top": alone[: h // 3], "bottom": alone[h - h // 3 :],
+    }  # fmt: skip
+    side = max(sides, key=lambda name: int(sides[name].sum()))
+    where = side if 2 * int(sides[side].sum()) >= total else "all over"
+    return {"share": total / alone.size, "side": where}
 
 
 def pixel_values(image: np.ndarray, uv: Float[np.ndarray, "n 2"]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Splats to mesh: depth maps, consistency votes, TSDF fusion, cleaning, colour."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,16 @@ from recon.scene import View
 from recon.surface.clean import canonical, remove_small_pieces, simplified, smoothed
 from recon.surface.colour import coloured
 from recon.surface.depth_maps import (
+    ALONE,
     DepthMap,
     cos_incidence,
     count_votes,
     draw_depth,
     pixel_points,
     ray_lengths,
+    seen_alone,
 )
+from recon.surface.holes import find_holes
 from recon.surface.mesh import Mesh
 from recon.surface.tsdf import Box, fitting_blocks, fuse, pixel_footprint
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from recon.splats.gaussians import Gaussians
 
 log = logging.getLogger(__name__)
+_HOLE_VOXELS = 12.0  # shorter borders are the voxels' own roughness
 _MAX_WEIGHT = 4.0  # of a pixel, relative to the median pixel
 
 
@@ -53,6 +58,10 @@ class Mesher:
     min_piece: float = 0.002  # connected pieces below this share of the area are dropped
     max_triangles: int = 200_000  # edge collapse down to this; 0 keeps all
     smooth_iterations: int = 0  # Taubin steps after simplification
+    texture: bool = True  # bake the photos into mesh.glb; false: vertex colours as in mesh.ply
+    glb_mb: float = (
+        8.0  # of mesh.glb with its texture, at most; larger meshes are simplified for it
+    )
 
     def __post_init__(self):
         for name, low, high in (
@@ -64,7 +73,14 @@ class Mesher:
             value = getattr(self, name)
             if not low < value <= high:
                 raise ValueError(f"mesher.{name} must be in ({low}, {high}], got {value}")
-        for name in ("max_spread", "agreement", "voxel_pixels", "truncation_voxels", "memory_mb"):
+        for name in (
+            "max_spread",
+            "agreement",
+            "voxel_pixels",
+            "truncation_voxels",
+            "memory_mb",
+            "glb_mb",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"mesher.{name} must be positive, got {getattr(self, name)}")
         if self.min_views < 1:
@@ -148,7 +164,7 @@ class Mesher:
         residuals = [r[np.isfinite(r) & (r < self.agreement)] for _, _, r in votes]
         for m, (agree, against, residual) in zip(maps, votes, strict=True):
             if self.min_views > 1:
-                m.reject(~np.isfinite(residual), "seen by one view")
+                m.reject(~np.isfinite(residual), ALONE)
                 m.reject((agree + 1 < self.min_views) | (against > agree), "depths disagree")
         pooled = np.concatenate(residuals) if residuals else np.zeros(0)
         return float(np.median(pooled)) if len(pooled) else 0.0
@@ -187,6 +203,12 @@ class Mesher:
         )  # fmt: skip
         fused = time.perf_counter()
         mesh, dropped = self._cleaned(vertices, faces)
+        if len(mesh.faces) == 0:
+            raise UserError(
+                f"no surface: {len(faces)} triangles were fused and none was left after cleaning; "
+                "lower mesher.min_piece or mesher.voxel_pixels"
+            )
+        holes, outline = find_holes(mesh, maps, smallest=_HOLE_VOXELS * voxel)
         cleaned = time.perf_counter()
         mesh, seen = coloured(mesh, maps, images, tolerance=truncation)
         seconds |= {"vote_s": voted - start, "fuse_s": fused - voted, "clean_s": cleaned - fused}
@@ -201,6 +223,9 @@ class Mesher:
             "triangles_fused": len(faces),
             "triangles": len(mesh.faces),
             "pieces_dropped": dropped,
+            "holes": [dataclasses.asdict(h) | {"centre": h.centre.tolist()} for h in holes],
+            "outline": outline.perimeter if outline else 0.0,
+            "seen_alone": {m.view.name: seen_alone(m) for m in maps},
             "vertices_coloured": float(seen.mean()) if len(seen) else 0.0,
             "seconds": {k: round(v, 3) for k, v in seconds.items()},
         }
