@@ -51,7 +51,8 @@ def write_mesh_stage(
     covered = coverage(mesh, seen)
     statement = stated(mesh, covered, seen, facts)
     write_coverage_ply(folder / "mesh_coverage.ply", painted(mesh, by_views(covered)), covered)
-    record = {"statement": statement.lines, **statement.figures, "holes": facts["holes"],
+    record = {"unit": "scene units", "statement": statement.lines,
+              "templates": statement.templates, **statement.figures, "holes": facts["holes"],
               "outline": facts["outline"], "seen_alone": facts["seen_alone"]}  # fmt: skip
     write_atomic(folder / COVERAGE_FILE, strict_json(record))
     facts["seconds"]["coverage_s"] = round(perf_counter() - started, 3)

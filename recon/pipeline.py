@@ -17,6 +17,7 @@ from corr.store import Stage, digest, file_digest, peak_memory_mb, reuse_or_run,
 from recon import workspace
 from recon.options import MATCHERS, QUALITIES, RunOptions, SceneOptions
 from recon.photo_choice import choose
+from recon.scale import check_scale
 from recon.scene import Reconstruction
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Run:
         workspace.check_points(options.seeder.points)
         self.source = Source(self.scene)
         self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
+        check_scale(options.scale, self.inputs)
         self.out = workspace.result_folder(options, sample)
         make_folder(self.out)
         config = OmegaConf.to_yaml(OmegaConf.structured(self.options))

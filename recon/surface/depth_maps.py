@@ -134,26 +134,46 @@ def _on_surface(
 
 
 def cos_incidence(depth: Float32[np.ndarray, "h w"], camera: Camera) -> Float32[np.ndarray, "h w"]:
-    """Cosine between ray and surface normal, the normal from one-pixel differences of depth.
+    """Cosine between ray and surface normal; 0 where a needed neighbour is missing.
 
-    The smaller one-sided difference would hide jumps; the larger one is used, so that pixels at a
-    depth edge look grazing and fall to the same threshold. 0 where a needed neighbour is missing.
+    See `_slopes`: pixels at a depth edge look grazing and fall to the same threshold.
     """
-    fx, fy = camera.K[0, 0], camera.K[1, 1]
     x, y = _normalised_pixels(camera)
+    a, b = _slopes(depth, camera)
+    c = -(depth + x * a + y * b)
+    norm = np.sqrt(a**2 + b**2 + c**2) * ray_lengths(camera)
+    return np.where(depth > 0, depth / np.maximum(norm, 1e-20), 0).astype(np.float32)
+
+
+def normals_in_camera(
+    depth: Float32[np.ndarray, "h w"], camera: Camera
+) -> Float32[np.ndarray, "h w 3"]:
+    """Unit normals towards the camera, camera frame; zero where there is no depth."""
+    x, y = _normalised_pixels(camera)
+    a, b = _slopes(depth, camera)
+    normals = np.stack([a, b, -(depth + x * a + y * b)], axis=-1)
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    known = (depth > 0)[..., None] & (length > 0)
+    return np.where(known, normals / np.maximum(length, 1e-20), 0).astype(np.float32)
+
+
+def _slopes(
+    depth: Float32[np.ndarray, "h w"], camera: Camera
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """Change of depth per normalised pixel along x and y, from one-pixel differences.
+
+    With them the normal is along (dz/dx', dz/dy', -(z + x dz/dx' + y dz/dy')). The smaller
+    one-sided difference would hide jumps; the larger one is used.
+    """
     known = depth > 0
     slopes = []
-    for axis, focal in ((1, fx), (0, fy)):
+    for axis, focal in ((1, camera.K[0, 0]), (0, camera.K[1, 1])):
         ahead = np.diff(depth, axis=axis, append=np.take(depth, [-1], axis))
         both = known & np.roll(known, -1, axis)
         ahead = np.where(both, ahead, 0)
         behind = np.roll(ahead, 1, axis)
         slopes.append(np.where(np.abs(ahead) > np.abs(behind), ahead, behind) * focal)
-    # n ~ (dz/dx', dz/dy', -(z + x dz/dx' + y dz/dy')) with x', y' normalised pixels
-    a, b = slopes
-    c = -(depth + x * a + y * b)
-    norm = np.sqrt(a**2 + b**2 + c**2) * ray_lengths(camera)
-    return np.where(known, depth / np.maximum(norm, 1e-20), 0).astype(np.float32)
+    return slopes[0], slopes[1]
 
 
 def ray_lengths(camera: Camera) -> Float32[np.ndarray, "h w"]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from corr.errors import UserError
 from recon.scene import View
-from recon.surface.clean import canonical, remove_small_pieces, simplified, smoothed
+from recon.surface.clean import canonical, remove_small_pieces, simplified, smoothed, without_backs
 from recon.surface.colour import coloured
 from recon.surface.depth_maps import (
     ALONE,
@@ -25,6 +25,7 @@ from recon.surface.depth_maps import (
 )
 from recon.surface.holes import find_holes
 from recon.surface.mesh import Mesh
+from recon.surface.poisson import poisson
 from recon.surface.tsdf import Box, fitting_blocks, fuse, pixel_footprint
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _HOLE_VOXELS = 12.0  # shorter borders are the voxels' own roughness
+SURFACES = ("tsdf", "poisson")
+_SUPPORT_VOXELS = 1.0  # a Poisson surface farther from all depth pixels is made up
 _MAX_WEIGHT = 4.0  # of a pixel, relative to the median pixel
 
 
@@ -42,6 +45,7 @@ class Mesher:
 
     VERSION = 1
 
+    surface: str = "tsdf"  # tsdf | poisson: smooth, closes small holes, trimmed to its support
     min_alpha: float = 0.6  # pixels that the splats cover less are holes
     max_spread: float = 0.1  # standard deviation of depth along a ray, share of depth
     max_incidence_deg: float = 84.0  # flatter pixels, and depth edges, are left out
@@ -52,7 +56,7 @@ class Mesher:
     voxel_pixels: float = 3.0  # voxel edge in median pixel footprints
     voxel_size: float = 0.0  # voxel edge in scene units; 0 takes it from voxel_pixels
     truncation_voxels: float = 4.0  # half width of the fused band, at least
-    behind: float = 0.6  # a pixel fills so much of the band behind it, share of its half width
+    behind: float = 0.5  # a pixel fills so much of the band behind it, share of its half width
     truncation_residuals: float = 3.0  # and at least so many median depth residuals between views
     memory_mb: float = 768.0  # the voxel grows until the grid fits
     min_piece: float = 0.002  # connected pieces below this share of the area are dropped
@@ -64,6 +68,10 @@ class Mesher:
     )
 
     def __post_init__(self):
+        if self.surface not in SURFACES:
+            raise ValueError(
+                f"mesher.surface must be one of {', '.join(SURFACES)}, got {self.surface}"
+            )
         for name, low, high in (
             ("min_alpha", 0, 1),
             ("keep_percent", 50, 100),
@@ -197,12 +205,9 @@ class Mesher:
             memory_mb=self.memory_mb,
         )
         voted = time.perf_counter()
-        vertices, faces = fuse(
-            maps, blocks=blocks, voxel=voxel, truncation=truncation,
-            behind=self.behind * truncation, box=box,
-        )  # fmt: skip
+        vertices, faces = self._surface(maps, blocks, voxel, truncation, box)
         fused = time.perf_counter()
-        mesh, dropped = self._cleaned(vertices, faces)
+        mesh, dropped = self._cleaned(vertices, faces, [m.view for m in maps])
         if len(mesh.faces) == 0:
             raise UserError(
                 f"no surface: {len(faces)} triangles were fused and none was left after cleaning; "
@@ -238,8 +243,23 @@ class Mesher:
         )
         return mesh, report
 
-    def _cleaned(self, vertices: np.ndarray, faces: np.ndarray) -> tuple[Mesh, int]:
-        vertices, faces = canonical(vertices, faces)
+    def _surface(
+        self,
+        maps: Sequence[DepthMap],
+        blocks: np.ndarray,
+        voxel: float,
+        truncation: float,
+        box: Box,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.surface == "poisson":
+            return poisson(maps, voxel=voxel, support=_SUPPORT_VOXELS * voxel, box=box)
+        behind = self.behind * truncation
+        return fuse(maps, blocks=blocks, voxel=voxel, truncation=truncation, behind=behind, box=box)
+
+    def _cleaned(
+        self, vertices: np.ndarray, faces: np.ndarray, views: Sequence[View]
+    ) -> tuple[Mesh, int]:
+        vertices, faces = without_backs(*canonical(vertices, faces), views)
         vertices, faces, dropped = remove_small_pieces(vertices, faces, share=self.min_piece)
         if self.max_triangles > 0:
             vertices, faces = simplified(vertices, faces, max_triangles=self.max_triangles)

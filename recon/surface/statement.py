@@ -11,15 +11,24 @@ from recon.surface.mesh import Mesh
 from recon.texture.sight import Sight
 
 _STEEP_DEG = 70.0  # flatter looks than this are named
+_PLACE = "{0:.3g}, {1:.3g}, {2:.3g}"
 _WORTH_NAMING = 0.005  # share of the surface or of a photo
 
 
 @dataclass(frozen=True)
 class Statement:
-    """Shares of the surface's area, lines of text, and the figures behind them."""
+    """Shares of the surface's area, lines of text, and the figures behind them.
 
-    lines: tuple[str, ...]
+    A template is a line with its lengths (scene units) taken out, so that it can be said in metres.
+    """
+
+    templates: tuple[dict[str, Any], ...]
     figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines, in scene units."""
+        return tuple(t["text"].format(*t["lengths"]) for t in self.templates)
 
 
 def stated(
@@ -55,44 +64,54 @@ def stated(
     ]
     by_photo = {s.view.name: share(one & (covered.photo == i)) for i, s in enumerate(seen)}
     figures["by_one_photo"] = by_photo
-    lines += [
-        f"only {name} sees {100 * value:.1f} % of the surface, around "
-        f"{_place(mesh, area, one & (covered.photo == i))}"
+    templates = [_line(text) for text in lines]
+    templates += [
+        _line(
+            f"only {name} sees {100 * value:.1f} % of the surface, around ",
+            _PLACE,
+            _place(mesh, area, one & (covered.photo == i)),
+        )
         for i, (name, value) in enumerate(by_photo.items())
         if value >= _WORTH_NAMING
     ]
     if figures["steep"] >= _WORTH_NAMING:
-        lines.append(
+        steep = (
             f"{100 * figures['steep']:.1f} % is seen at over {_STEEP_DEG:.0f} degrees from "
             "straight on: its colours and shape are coarse"
         )
-    lines += [
-        f"{100 * a['share']:.1f} % of {name} shows what no other photo sees, "
-        + ("" if a["side"] == "all over" else "mostly ")
-        + f"{a['side']}: there is no surface there"
+        templates.append(_line(steep))
+    templates += [
+        _line(
+            f"{100 * a['share']:.1f} % of {name} shows what no other photo sees, "
+            + ("" if a["side"] == "all over" else "mostly ")
+            + f"{a['side']}: there is no surface there"
+        )
         for name, a in facts.get("seen_alone", {}).items()
         if a["share"] >= _WORTH_NAMING
     ]
-    return Statement((*lines, *_holes(facts.get("holes", []))), figures)
+    return Statement((*templates, _holes(facts.get("holes", []))), figures)
 
 
-def _holes(holes: Sequence[Mapping[str, Any]]) -> list[str]:
+def _line(text: str, form: str = "", lengths: Sequence[float] = ()) -> dict[str, Any]:
+    """Plain text, then a form with the lengths in it."""
+    plain = text.replace("{", "{{").replace("}", "}}")
+    return {"text": plain + form, "lengths": [float(v) for v in lengths]}
+
+
+def _holes(holes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not holes:
-        return ["no holes"]
+        return _line("no holes")
     reasons: dict[str, int] = {}
     for hole in holes:
         reasons[hole["why"]] = reasons.get(hole["why"], 0) + 1
     said = ", ".join(f"{n} {why}" for why, n in sorted(reasons.items(), key=lambda r: -r[1]))
-    x, y, z = holes[0]["centre"]
-    return [
-        f"{len(holes)} holes ({said}); the largest, {holes[0]['perimeter']:.3g} around, is at "
-        f"{x:.3g}, {y:.3g}, {z:.3g}"
-    ]
+    form = "{0:.3g} around, is at {1:.3g}, {2:.3g}, {3:.3g}"
+    lengths = [holes[0]["perimeter"], *holes[0]["centre"]]
+    return _line(f"{len(holes)} holes ({said}); the largest, ", form, lengths)
 
 
-def _place(mesh: Mesh, area: np.ndarray, mask: np.ndarray) -> str:
-    x, y, z = (mesh.vertices[mask] * area[mask, None]).sum(axis=0) / area[mask].sum()
-    return f"{x:.3g}, {y:.3g}, {z:.3g}"
+def _place(mesh: Mesh, area: np.ndarray, mask: np.ndarray) -> list[float]:
+    return list((mesh.vertices[mask] * area[mask, None]).sum(axis=0) / area[mask].sum())
 
 
 def _median(sigma: np.ndarray) -> float | None:

@@ -123,3 +123,19 @@ def test_half_seen_sphere_is_closed_within_what_two_views_see(world):
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
     assert scene.compute_distance(covered.astype(np.float32)).numpy().max() < 0.01
+
+
+def test_poisson_is_trimmed_to_what_was_seen(world):
+    """Half a sphere stays half a sphere, facing outward, off by a voxel at its rim at most."""
+    renderer = world.TruthRenderer(body("sphere"))
+    views = world.ring(5, height=1.0, arc_deg=100, size=(203, 151), target=CENTRE)
+    depths = [renderer.depth(v)[0] for v in views]
+    mesh, report = Mesher(surface="poisson").mesh_from_depths(views, depths, {})
+    away = np.abs(from_sphere(mesh.vertices)) / report["voxel"]
+    assert away[second_best_angle(mesh.vertices, views) < 75].max() < 0.1
+    assert away.max() < 1.0
+    assert ((mesh.vertices - CENTRE) * mesh.vertex_normals).sum(1).min() > 0
+    share = mesh.face_areas.sum() / (4 * np.pi * RADIUS**2)
+    assert 0.4 < share < 0.6  # untrimmed it would be the whole sphere
+    with pytest.raises(ValueError, match="surface must be one of tsdf, poisson, got ball"):
+        Mesher(surface="ball")
