@@ -6,10 +6,9 @@ Sets: the bundled sample with exact truth (9 and 3 photos), and six frames of 7-
 (of $CORR_DATA, evaluation only), all without poses; its truth are the sensor's own depth frames,
 good to a centimetre or two, and its frames are 15 cm apart at most. Every way starts from the same
 run: our mesh; Open3D's Poisson on the dense points and on the sparse ones (normals of 20
-neighbours, turned to the nearest camera, octree of depth 9, the least dense 5 % trimmed); plain
-fusion as published with 2DGS (expected depth, Open3D's TSDF, voxel and truncation from the camera
-circle, the 50 largest pieces), on our splats. Scores after a similarity on the cameras; F1 against
-what two of the photos see; seconds on top of the shared stages.
+neighbours, turned to the nearest camera, octree of depth 9, the least dense 5 % trimmed). Scores
+after a similarity on the cameras; F1 against what two of the photos see; seconds on top of the
+shared stages.
 """
 
 import argparse
@@ -97,51 +96,10 @@ def poisson_sparse(run: Path) -> tuple[Mesh, float]:
     return poisson(model.xyz_world, model.views), perf_counter() - start
 
 
-def plain_fusion(run: Path) -> tuple[Mesh, float]:
-    """What 2DGS' script does, with our splats: no votes, sizes from the camera circle."""
-    import torch
-
-    from recon.render.select import renderer_for
-
-    start = perf_counter()
-    saved, renderer = load_fitted(run / "4_splats"), renderer_for("cpu")
-    centres = np.stack([v.cam_from_world.centre for v in saved.views])
-    axes = np.stack([v.cam_from_world.R[2] for v in saved.views])
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    focus = np.linalg.solve(across.sum(0), (across @ centres[:, :, None]).sum(0)[:, 0])
-    reach = 2 * float(np.linalg.norm(centres - focus, axis=1).min())
-    volume = o3d.pipelines.integration.ScalableTSDFVolume(
-        reach / 1024, 5 * reach / 1024, o3d.pipelines.integration.TSDFVolumeColorType.NoColor
-    )
-    for view in saved.views:
-        matrix = torch.as_tensor(view.cam_from_world.matrix, dtype=torch.float32)
-        with torch.no_grad():
-            drawn = renderer.render(saved.gaussians, view.camera, matrix)
-        alpha = drawn.alpha.numpy()
-        depth = np.where(alpha > 0.5, drawn.depth.numpy() / np.maximum(alpha, 1e-6), 0)
-        image = o3d.geometry.RGBDImage.create_from_color_and_depth(
-            o3d.geometry.Image(np.zeros((*depth.shape, 3), np.uint8)),
-            o3d.geometry.Image(np.ascontiguousarray(depth, np.float32)),
-            depth_scale=1.0, depth_trunc=reach, convert_rgb_to_intensity=False,
-        )  # fmt: skip
-        K = view.camera.K.copy()
-        lens = o3d.camera.PinholeCameraIntrinsic(
-            view.camera.width, view.camera.height, K[0, 0], K[1, 1], K[0, 2] - 0.5, K[1, 2] - 0.5
-        )
-        volume.integrate(image, lens, view.cam_from_world.matrix)
-    mesh = volume.extract_triangle_mesh()
-    labels, counts, _ = mesh.cluster_connected_triangles()
-    smallest = max(sorted(counts)[-50:][0] if len(counts) else 0, 50)
-    mesh.remove_triangles_by_mask(np.asarray(counts)[np.asarray(labels)] < smallest)
-    mesh.remove_unreferenced_vertices()
-    return as_mesh(mesh), perf_counter() - start
-
-
 WAYS: dict[str, Callable[[Path], tuple[Mesh, float]]] = {
     "ours": ours,
     "Poisson, dense points": poisson_dense,
     "Poisson, sparse points": poisson_sparse,
-    "plain fusion of our splats": plain_fusion,
 }
 
 
