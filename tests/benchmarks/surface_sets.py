@@ -36,7 +36,8 @@ def kitchen(photos: Path) -> tuple[RunOptions, dict[str, View], Truth]:
             depth = np.asarray(file).astype(np.float64) / 1000
         camera = Camera(depth.shape[1], depth.shape[0], K)
         world_from_cam = np.loadtxt(pose)
-        cam_from_world = Rigid3.from_matrix(np.linalg.inv(world_from_cam))
+        U, _, Vt = np.linalg.svd(world_from_cam[:3, :3])  # the file's digits are few
+        cam_from_world = Rigid3(U @ Vt, world_from_cam[:3, 3]).inverse()
         if stem.removeprefix("frame-") in USED:
             shutil.copy(folder / f"{stem}.color.png", photos / f"{stem}.png")
             views[f"{stem}.png"] = View(f"{stem}.png", camera, cam_from_world)
