@@ -1,7 +1,8 @@
-"""`python -m recon run | eval | features | localize | export | render | view`."""
+"""`python -m recon run | eval | eval-mesh | features | localize | export | render | view`."""
 
 from corr.cli import Command, dispatch
 from recon.options import EvalOptions, RunOptions, register_eval, register_run
+from recon.options_eval_mesh import EvalMeshOptions, register_eval_mesh
 from recon.options_export import ExportOptions, register_export
 from recon.options_features import FeaturesOptions, register_features
 from recon.options_localize import LocalizeOptions, register_localize
@@ -19,6 +20,12 @@ def _eval(options: EvalOptions) -> None:
     from recon.evaluate import evaluate
 
     print(evaluate(options))
+
+
+def _eval_mesh(options: EvalMeshOptions) -> None:
+    from recon.eval_mesh import eval_mesh
+
+    print(eval_mesh(options))
 
 
 def _features(options: FeaturesOptions) -> None:
@@ -84,6 +91,12 @@ def _view(options: ViewOptions) -> None:
 COMMANDS = {
     "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
+    "eval-mesh": Command(
+        "recon_eval_mesh",
+        "a mesh beside the true surface: distances, F1, normals, pictures",
+        _eval_mesh,
+        register_eval_mesh,
+    ),
     "features": Command(
         "recon_features",
         "semantic features on a run's points, and a place found again in another run",

@@ -12,8 +12,9 @@ from recon.export.formats import SPLAT_FORMATS, export_splats, read_any
 from recon.flight import around
 from recon.options_export import ExportOptions
 from recon.render.select import renderer_for
+from recon.scale import metres_per_unit
 from recon.scene import View
-from recon.splats.fitted import load_fitted
+from recon.splats.fitted import load_fitted, scaled_splats
 from recon.splats.gaussians import Gaussians
 from recon.splats.transform import moved
 from recon.workspace import check_finished
@@ -75,6 +76,8 @@ def _source(options: ExportOptions) -> tuple[Gaussians, tuple[View, ...], np.nda
         run = Path(options.run).expanduser()
         check_finished(run)
         saved = load_fitted(run / "4_splats")
+        if (factor := metres_per_unit(run)) != 1.0:
+            saved = scaled_splats(saved, factor)
         return saved.gaussians, saved.views, saved.background
     gaussians = read_any(Path(options.splats).expanduser())
     finite = gaussians.select(gaussians.is_finite())

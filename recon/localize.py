@@ -20,6 +20,7 @@ from corr.store import write_atomic
 from recon.evaluate import read_options, refuse_inputs
 from recon.held_out import PhotoScore, score_held_out
 from recon.options_localize import LocalizeOptions
+from recon.scale import metres_per_unit
 from recon.scene import View
 from recon.workspace import check_truth
 
@@ -33,6 +34,7 @@ def localize(options: LocalizeOptions) -> str:
         UserError: The run is not finished, or not one photo can be placed.
     """
     from recon.colmap_io import read_colmap
+    from recon.export.scaled import scaled_view
     from recon.export.transforms import write_transforms
     from recon.render.select import renderer_for
     from recon.splats.fitted import load_fitted
@@ -61,10 +63,11 @@ def localize(options: LocalizeOptions) -> str:
     reasons = {**photos.left_out, **reasons}
     if not views:
         raise UserError("; ".join(f"{n} cannot be placed: {r}" for n, r in reasons.items()))
-    write_transforms(out / "transforms.json", views, "photos")
+    exported = [scaled_view(view, metres_per_unit(run)) for view in views]
+    write_transforms(out / "transforms.json", exported, "photos")
     errors = _errors(views, options.cameras, splats.views)
     write_atomic(out / "errors.json", json.dumps(errors, indent=1))
-    centres = {view.name: view.cam_from_world.centre.tolist() for view in views}
+    centres = {view.name: view.cam_from_world.centre.tolist() for view in exported}
     return "\n".join(_lines(scores, centres, reasons, errors, out))
 
 

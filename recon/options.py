@@ -7,6 +7,7 @@ from corr.matchers.choices import MATCHERS
 from corr.matchers.xfeat import XFeatStar
 from recon.export.choice import SplatExport
 from recon.poses.solve import PoseSolver
+from recon.scale import ScaleOptions
 from recon.splats.optimiser import Optimiser
 from recon.splats.seeder import Seeder
 from recon.surface.mesher import Mesher
@@ -46,6 +47,7 @@ class RunOptions:
     seeder: Seeder = field(default_factory=Seeder)
     optimiser: Optimiser = field(default_factory=Optimiser)
     mesher: Mesher = field(default_factory=Mesher)
+    scale: ScaleOptions = field(default_factory=ScaleOptions)
     export: SplatExport = field(default_factory=SplatExport)
     quality: str = (
         "default"  # quick | default | best | gpu_quick | gpu_best: sets the stages' numbers

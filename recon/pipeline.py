@@ -17,6 +17,7 @@ from corr.store import Stage, digest, file_digest, peak_memory_mb, reuse_or_run,
 from recon import workspace
 from recon.options import MATCHERS, QUALITIES, RunOptions, SceneOptions
 from recon.photo_choice import choose
+from recon.scale import check_scale
 from recon.scene import Reconstruction
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 # Raise a stage's number when its code changes what it writes: old results are then not reused.
-VERSIONS = {"photos": 1, "matches": 4, "cameras": 4, "seeds": 2, "splats": 1, "mesh": 1, "held": 1}
+VERSIONS = {"photos": 1, "matches": 4, "cameras": 4, "seeds": 2, "splats": 1, "mesh": 2, "held": 1}
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Run:
         workspace.check_points(options.seeder.points)
         self.source = Source(self.scene)
         self.inputs, self.held_names = self.source.split(self.scene.use, self.scene.hold_out)
+        check_scale(options.scale, self.inputs)
         self.out = workspace.result_folder(options, sample)
         make_folder(self.out)
         config = OmegaConf.to_yaml(OmegaConf.structured(self.options))
@@ -206,20 +208,14 @@ class Run:
 
     def mesh(self, gaussians: Any, views: Any, renderer: Any) -> Path:
         """The surface."""
-        from recon.export.mesh import write_mesh_ply
-        from recon.held_out import save_picture
-        from recon.surface.preview import shaded_views
+        from recon.mesh_stage import write_mesh_stage
 
         options, cameras = self.options.mesher, self.folder("cameras")
 
         def work(folder: Path) -> None:
             pictures, masks = workspace.load_pictures(cameras, views)
             mesh, facts = options.mesh(gaussians, views, pictures, renderer, masks)
-            write_mesh_ply(folder / "mesh.ply", mesh)
-            write_atomic(folder / "mesh.json", json.dumps(facts, indent=1, default=str))
-            (folder / "views").mkdir(exist_ok=True)
-            for i, picture in enumerate(shaded_views(mesh, views)):
-                save_picture(folder / "views" / f"view_{i}.png", picture / 255.0)
+            write_mesh_stage(folder, options, mesh, facts, views, pictures, masks)
 
         key = digest(VERSIONS["mesh"], options, self.stages[-1][1].key)
         return self._stage("mesh", key, work).folder

@@ -14,15 +14,23 @@ from corr.photo_input import PhotoSet
 from corr.store import peak_memory_mb
 from recon import workspace
 from recon.export.choice import SplatExport
+from recon.export.scaled import (
+    copy_scaled_coverage,
+    copy_scaled_glb,
+    copy_scaled_ply,
+    scaled_reconstruction,
+)
 from recon.held_out import draw, save_picture
 from recon.image_metrics import masked_ssim, psnr
+from recon.mesh_stage import COVERAGE_FILE
 from recon.poses.output import UNCERTAINTY_FILE
 from recon.poses.solve import FINDINGS_FILE
 from recon.render.base import Renderer
 from recon.report import metrics as m
 from recon.report.metadata import collect_metadata
+from recon.scale import SCALE_FILE, find_scale, write_scale
 from recon.scene import Reconstruction, View
-from recon.splats.fitted import SavedSplats
+from recon.splats.fitted import SavedSplats, scaled_splats
 
 if TYPE_CHECKING:
     from recon.pipeline import Run
@@ -120,42 +128,62 @@ def export(job: "Run", splats: SavedSplats, renderer: Renderer) -> tuple[str, ..
     Returns:
         One line per splat file that was asked for: its size and how near it comes back.
     """
-    from recon.colmap_io import read_colmap, write_colmap
-    from recon.export.mesh import read_mesh_ply, write_mesh_glb
-    from recon.export.transforms import write_transforms
-
     folder = job.out / "export"
     partial = job.out / "export.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    lines = export_formats(job.options.export, splats, partial, renderer)
-    (partial / "sparse" / "0").mkdir(parents=True)
-    model = read_colmap(splats.folder / "sparse")
-    write_colmap(partial / "sparse" / "0", model, name_suffix=".png")  # as the pictures are called
-    shutil.copy(job.folder("cameras") / UNCERTAINTY_FILE, partial / "sparse" / "0")
-    shutil.copytree(job.folder("cameras") / "images", partial / "images")
-    if (job.folder("cameras") / "masks").is_dir():
-        shutil.copytree(job.folder("cameras") / "masks", partial / "masks")
-    named = [View(f"{v.name}.png", v.camera, v.cam_from_world) for v in splats.views]
-    shutil.copy(job.folder("seeds") / "points.ply", partial / "points.ply")
-    write_transforms(partial / "transforms.json", named, "images", ply_file_path="points.ply")
-    shutil.copy(job.folder("mesh") / "mesh.ply", partial / "mesh.ply")
-    write_mesh_glb(partial / "mesh.glb", read_mesh_ply(partial / "mesh.ply"))
+    scale = find_scale(job.options.scale, splats.views)
+    write_scale(job.out, scale)
+    factor = scale.metres_per_unit if scale else 1.0
+    if scale:
+        shutil.copy(job.out / SCALE_FILE, partial)
+        splats = scaled_splats(splats, factor)
+    lines = export_formats(job.options.export, splats, partial, renderer, factor)
+    export_cameras(job, splats, partial, factor)
+    mesh = job.folder("mesh")
+    copy_scaled_ply(job.folder("seeds") / "points.ply", partial / "points.ply", factor)
+    for name in ("mesh.ply", "mesh_coverage.ply"):
+        copy_scaled_ply(mesh / name, partial / name, factor)
+    copy_scaled_glb(mesh / "mesh.glb", partial / "mesh.glb", factor)
+    unit = "m" if scale else "scene units"
+    copy_scaled_coverage(mesh / COVERAGE_FILE, partial / COVERAGE_FILE, factor, unit)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    return lines
+    return (*([f"scale: {scale.text}"] if scale else []), *lines)
+
+
+def export_cameras(job: "Run", splats: SavedSplats, folder: Path, factor: float) -> None:
+    """COLMAP model, undistorted photos and masks, `transforms.json`."""
+    from recon.colmap_io import read_colmap, write_colmap
+    from recon.export.transforms import write_transforms
+
+    (folder / "sparse" / "0").mkdir(parents=True)
+    model = read_colmap(splats.folder / "sparse")
+    if factor != 1.0:
+        model = scaled_reconstruction(model, factor)
+    write_colmap(folder / "sparse" / "0", model, name_suffix=".png")  # as the pictures are called
+    shutil.copy(job.folder("cameras") / UNCERTAINTY_FILE, folder / "sparse" / "0")
+    shutil.copytree(job.folder("cameras") / "images", folder / "images")
+    if (job.folder("cameras") / "masks").is_dir():
+        shutil.copytree(job.folder("cameras") / "masks", folder / "masks")
+    named = [View(f"{v.name}.png", v.camera, v.cam_from_world) for v in splats.views]
+    write_transforms(folder / "transforms.json", named, "images", ply_file_path="points.ply")
 
 
 def export_formats(
-    options: SplatExport, splats: SavedSplats, folder: Path, renderer: Renderer
+    options: SplatExport, splats: SavedSplats, folder: Path, renderer: Renderer, factor: float
 ) -> tuple[str, ...]:
     """`splats.ply`, as it was optimised or padded, and every other format that was asked for."""
     from recon.export.choice import named_formats
     from recon.export.formats import SPLAT_FORMATS, export_splats
+    from recon.export.splat_ply import write_splats
 
     names = named_formats("export.formats", options.formats)
     plain = "ply" not in names or (len(names) == 1 and not options.pad_degree)
-    if plain:
+    if plain and factor != 1.0:
+        write_splats(folder / "splats.ply", splats.gaussians)
+        names = tuple(name for name in names if name != "ply")
+    elif plain:
         shutil.copy(splats.folder / "splats.ply", folder / "splats.ply")
         names = tuple(name for name in names if name != "ply")
     lines = []

@@ -62,6 +62,7 @@ def home(tmp_path_factory) -> Path:
             film.write(cv2.resize(photo, (320, 240), interpolation=cv2.INTER_AREA))
     film.release()
     shutil.copy(SAMPLE / "truth" / "transforms.json", home)
+    shutil.copy(SAMPLE / "truth" / "surface.ply", home)
     shutil.copy(SAMPLE / "photos" / "photo_03.jpg", home / "new.jpg")
     make_scans(home)
     write_tiny(home / "SPair-71k", size=TinySize((2, 1, 2), views=3, frames=4))
@@ -121,7 +122,9 @@ def test_command_runs(words, home):
     assert done.returncode == (2 if usage else 0), done.stderr[-3000:]
     assert "Traceback" not in done.stderr
     reports = re.findall(r"^report: (\S+\.(?:html|md))$", done.stdout, re.MULTILINE)
-    works = words[1:2] in (["run"], ["eval"]) and not {"--help", "--cfg"} & set(words)
+    works = words[1:2] in (["run"], ["eval"], ["eval-mesh"]) and not {"--help", "--cfg"} & set(
+        words
+    )
     assert len(reports) == (works and (2 if "-m" in words else 1))
     assert all((home / report).is_file() for report in reports)
 
@@ -247,6 +250,9 @@ def config_of(package: str, key: str) -> str:
         **{("recon", key): "export" for key in ("format", "splats", "transform", "pad_degree")},
         **{("recon", key): "render"
            for key in ("path", "frames", "fps", "height", "width", "video")},
+        **{("recon", key): "eval_mesh"
+           for key in ("protocol", "percent", "distances", "seen_by", "solved", "mesh", "surface",
+                       "dtu.obs_mask", "dtu.plane", "dtu.masks")},
         ("recon", "host"): "view", ("recon", "port"): "view",
     }  # fmt: skip
     usual = "eval" if package == "corr" else "run"

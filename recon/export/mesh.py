@@ -6,26 +6,52 @@ with its neighbours. Its node is therefore the identity.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from recon.surface.mesh import Mesh
 
+if TYPE_CHECKING:
+    from recon.surface.coverage import Coverage
+
 _USHORT = 5123  # glTF component type
 
 
 def write_mesh_ply(path: str | Path, mesh: Mesh) -> None:
     """Binary little-endian PLY: float32 vertices with `red green blue`, int32 triangles."""
+    _write_ply(path, mesh, {})
+
+
+def write_coverage_ply(path: str | Path, mesh: Mesh, covered: "Coverage") -> None:
+    """The same with `views` (uint8), `angle_deg`, `sigma` (float32, -1 unknown) per vertex."""
+    sigma = np.where(np.isfinite(covered.sigma), covered.sigma, -1.0)
+    _write_ply(
+        path,
+        mesh,
+        {
+            "views": np.minimum(covered.views, 255).astype("u1"),
+            "angle_deg": covered.angle_deg.astype("<f4"),
+            "sigma": sigma.astype("<f4"),
+        },
+    )
+
+
+def _write_ply(path: str | Path, mesh: Mesh, extra: dict[str, np.ndarray]) -> None:
     from plyfile import PlyData, PlyElement
 
+    colours = ("red", "green", "blue")
     vertex = np.empty(
         len(mesh.vertices),
-        dtype=[(axis, "<f4") for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")],
+        dtype=[(axis, "<f4") for axis in "xyz"]
+        + [(c, "u1") for c in colours]
+        + [(name, values.dtype.str) for name, values in extra.items()],
     )
-    for i, (axis, channel) in enumerate(zip("xyz", ("red", "green", "blue"), strict=True)):
+    for i, (axis, channel) in enumerate(zip("xyz", colours, strict=True)):
         vertex[axis], vertex[channel] = mesh.vertices[:, i], mesh.rgb[:, i]
+    for name, values in extra.items():
+        vertex[name] = values
     face = np.empty(len(mesh.faces), dtype=[("vertex_indices", "<i4", (3,))])
     face["vertex_indices"] = mesh.faces
     elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]

@@ -1,5 +1,6 @@
 """report.html: one file that opens from disk, made from the files of a run folder."""
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 _DOWNLOADS = {
     "export/splats.ply": "splats, INRIA layout",
     "export/mesh.ply": "mesh with vertex colours",
-    "export/mesh.glb": "the mesh for viewers (glTF)",
+    "export/mesh.glb": "the mesh with its texture, for viewers (glTF)",
+    "export/mesh_coverage.ply": "the mesh with photos, angle and sigma per vertex",
+    "export/coverage.json": "what the photos cover of it, and its holes",
     "export/points.ply": "points that the splats began with",
     "export/transforms.json": "cameras for NeRF and splat trainers",
     "export/sparse/": "cameras and points as a COLMAP model",
@@ -85,6 +88,7 @@ def render_report(files: RunFiles) -> str:
         layouts=_layouts(files),
         charts=[Markup(c) for c in plots.history_charts(files.history)],
         mesh_views=_mesh_views(files.run),
+        coverage=_coverage(files),
         downloads=_downloads(files.run),
         protocol={**PROTOCOL, **files.metrics.protocol},
         difference_full=pictures.DIFFERENCE_FULL,
@@ -225,6 +229,22 @@ def _layouts(files: RunFiles) -> list[Markup]:
 def _mesh_views(run: Path) -> list[tuple[str, str]]:
     found = sorted((run / "5_mesh" / "views").glob("*.png"))[:6]
     return [(p.stem, jpeg_uri(load_rgb(p), 720)) for p in found]
+
+
+def _coverage(files: RunFiles) -> dict[str, Any] | None:
+    """Statement and pictures of what the photos cover, if the mesh stage wrote them."""
+    folder = files.run / "5_mesh"
+    if not (folder / "coverage.json").is_file():
+        return None
+    try:
+        record = json.loads((folder / "coverage.json").read_text(encoding="utf-8"))
+        names = {"photos": "by photos", "angle": "by angle", "sigma": "by uncertainty"}
+        found = {n: folder / f"coverage_{key}.png" for key, n in names.items()}
+        uris = {n: jpeg_uri(load_rgb(p), 640) for n, p in found.items() if p.is_file()}
+        return {"statement": list(record["statement"]), "pictures": uris}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        files.problems.append(f"coverage: could not be read ({error})")
+        return None
 
 
 def _downloads(run: Path) -> list[tuple[str, str, float]]:

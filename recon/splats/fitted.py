@@ -1,7 +1,7 @@
 """The optimisation stage's result on disk, in standard formats."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,4 +70,16 @@ def load_fitted(folder: Path) -> SavedSplats:
         read_colmap(folder / "sparse").views,
         {name: np.array(g) for name, g in record["gains"].items()},
         np.array(record["background"]),
+    )
+
+
+def scaled_splats(saved: SavedSplats, factor: float) -> SavedSplats:
+    """Splats and cameras in a world whose lengths are `factor` times as large."""
+    from recon.export.scaled import scaled_view, sim3
+    from recon.splats.transform import moved
+
+    return replace(
+        saved,
+        gaussians=moved(saved.gaussians, sim3(factor)),
+        views=tuple(scaled_view(v, factor) for v in saved.views),
     )

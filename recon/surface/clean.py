@@ -1,8 +1,11 @@
 """Cleaning a fused surface: welding, small pieces, triangle budget."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
+from recon.scene import View
 from recon.surface.mesh import Mesh
 
 
@@ -59,6 +62,25 @@ def remove_small_pieces(
     keep = area >= share * area.sum()
     vertices, faces = drop_unused(vertices, faces[keep[piece]])
     return vertices, faces, int((~keep).sum())
+
+
+def without_backs(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], views: Sequence[View]
+) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"]]:
+    """Without faces that turn their back to every camera in whose picture they lie.
+
+    Nothing was ever seen from that side: such a sheet is where the band behind a seen surface ends
+    in space that another view saw empty.
+    """
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    middle, cross = (a + b + c) / 3, np.cross(b - a, c - a)
+    front = np.zeros(len(faces), dtype=bool)
+    for view in views:
+        uv, depth = view.camera.project(view.cam_from_world.apply(middle))
+        size = np.array([view.camera.width, view.camera.height])
+        inside = (depth > 0) & (uv >= 0).all(axis=1) & (uv < size).all(axis=1)
+        front |= inside & (((view.cam_from_world.centre - middle) * cross).sum(axis=1) > 0)
+    return drop_unused(vertices, faces[front])
 
 
 def drop_unused(

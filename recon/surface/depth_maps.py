@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _THICK = 0.02  # share of depth; nearer to the drawn depth a splat is always part of the surface
 _PASSES = 3  # pictures per depth map
+ALONE = "seen by one view"  # why a pixel is dropped that no other view looks at
 
 
 @dataclass(eq=False)
@@ -33,6 +34,13 @@ class DepthMap:
     depth: Float32[np.ndarray, "h w"]
     weight: Float32[np.ndarray, "h w"]
     rejected: dict[str, int] = field(default_factory=dict)  # reason: pixels
+    # distance to the surface's plane per unit of depth along the ray: |ray| cos(incidence)
+    slant: Float32[np.ndarray, "h w"] = field(init=False)
+    why: UInt8[np.ndarray, "h w"] = field(init=False)  # place in `rejected` plus 1; 0 = accepted
+
+    def __post_init__(self):
+        self.slant = np.ones_like(self.depth)
+        self.why = np.zeros(self.depth.shape, dtype=np.uint8)
 
     def reject(self, where: Bool[np.ndarray, "h w"], reason: str) -> None:
         """Drop the pixels of the mask and remember how many went for that reason."""
@@ -40,6 +48,11 @@ class DepthMap:
         self.depth[hit] = 0.0
         self.weight[hit] = 0.0
         self.rejected[reason] = self.rejected.get(reason, 0) + int(hit.sum())
+        self.why[hit] = 1 + list(self.rejected).index(reason)
+
+    def reason(self, code: int) -> str:
+        """What a value of `why` above 0 stands for."""
+        return list(self.rejected)[code - 1]
 
 
 def draw_depth(
@@ -121,29 +134,59 @@ def _on_surface(
 
 
 def cos_incidence(depth: Float32[np.ndarray, "h w"], camera: Camera) -> Float32[np.ndarray, "h w"]:
-    """Cosine between ray and surface normal, the normal from one-pixel differences of depth.
+    """Cosine between ray and surface normal; 0 where a needed neighbour is missing.
 
-    The smaller one-sided difference would hide jumps; the larger one is used, so that pixels at a
-    depth edge look grazing and fall to the same threshold. 0 where a needed neighbour is missing.
+    See `_slopes`: pixels at a depth edge look grazing and fall to the same threshold.
     """
-    h, w = depth.shape
-    fx, fy = camera.K[0, 0], camera.K[1, 1]
-    x = (np.arange(w, dtype=np.float32) + 0.5 - camera.K[0, 2]) / fx
-    y = (np.arange(h, dtype=np.float32)[:, None] + 0.5 - camera.K[1, 2]) / fy
+    x, y = _normalised_pixels(camera)
+    a, b = _slopes(depth, camera)
+    c = -(depth + x * a + y * b)
+    norm = np.sqrt(a**2 + b**2 + c**2) * ray_lengths(camera)
+    return np.where(depth > 0, depth / np.maximum(norm, 1e-20), 0).astype(np.float32)
+
+
+def normals_in_camera(
+    depth: Float32[np.ndarray, "h w"], camera: Camera
+) -> Float32[np.ndarray, "h w 3"]:
+    """Unit normals towards the camera, camera frame; zero where there is no depth."""
+    x, y = _normalised_pixels(camera)
+    a, b = _slopes(depth, camera)
+    normals = np.stack([a, b, -(depth + x * a + y * b)], axis=-1)
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    known = (depth > 0)[..., None] & (length > 0)
+    return np.where(known, normals / np.maximum(length, 1e-20), 0).astype(np.float32)
+
+
+def _slopes(
+    depth: Float32[np.ndarray, "h w"], camera: Camera
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """Change of depth per normalised pixel along x and y, from one-pixel differences.
+
+    With them the normal is along (dz/dx', dz/dy', -(z + x dz/dx' + y dz/dy')). The smaller
+    one-sided difference would hide jumps; the larger one is used.
+    """
     known = depth > 0
     slopes = []
-    for axis, focal in ((1, fx), (0, fy)):
+    for axis, focal in ((1, camera.K[0, 0]), (0, camera.K[1, 1])):
         ahead = np.diff(depth, axis=axis, append=np.take(depth, [-1], axis))
         both = known & np.roll(known, -1, axis)
         ahead = np.where(both, ahead, 0)
         behind = np.roll(ahead, 1, axis)
         slopes.append(np.where(np.abs(ahead) > np.abs(behind), ahead, behind) * focal)
-    # n ~ (dz/dx', dz/dy', -(z + x dz/dx' + y dz/dy')) with x', y' normalised pixels
-    a, b = slopes
-    c = -(depth + x * a + y * b)
-    ray = np.sqrt(1 + x**2 + y**2)
-    norm = np.sqrt(a**2 + b**2 + c**2) * ray
-    return np.where(known, depth / np.maximum(norm, 1e-20), 0).astype(np.float32)
+    return slopes[0], slopes[1]
+
+
+def ray_lengths(camera: Camera) -> Float32[np.ndarray, "h w"]:
+    """Length of each pixel's ray per unit of depth."""
+    x, y = _normalised_pixels(camera)
+    return np.sqrt(1 + x**2 + y**2).astype(np.float32)
+
+
+def _normalised_pixels(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Columns (w) and rows (h 1) of pixel centres at depth 1."""
+    x = np.arange(camera.width, dtype=np.float32) + 0.5 - camera.K[0, 2]
+    y = np.arange(camera.height, dtype=np.float32)[:, None] + 0.5 - camera.K[1, 2]
+    return (x / camera.K[0, 0]).astype(np.float32), (y / camera.K[1, 1]).astype(np.float32)
 
 
 def count_votes(
@@ -170,6 +213,27 @@ def count_votes(
             R, t = np.ascontiguousarray(other_from_me.R), other_from_me.t
             add_votes(me.depth, K, R, t, Kj, other.depth, tolerance, agree, against, residual)
     return agree, against, residual
+
+
+def seen_alone(m: DepthMap) -> dict[str, float | str]:
+    """Share of a photo's pixels that no other photo sees, and on which side of it most of them lie.
+
+    Sides are thirds of the picture; "all over" where no third holds half of them.
+    """
+    if ALONE not in m.rejected:
+        return {"share": 0.0, "side": ""}
+    alone = m.why == 1 + list(m.rejected).index(ALONE)
+    total = int(alone.sum())
+    if total == 0:
+        return {"share": 0.0, "side": ""}
+    h, w = alone.shape
+    sides = {
+        "left": alone[:, : w // 3], "right": alone[:, w - w // 3 :],
+        "top": alone[: h // 3], "bottom": alone[h - h // 3 :],
+    }  # fmt: skip
+    side = max(sides, key=lambda name: int(sides[name].sum()))
+    where = side if 2 * int(sides[side].sum()) >= total else "all over"
+    return {"share": total / alone.size, "side": where}
 
 
 def pixel_values(image: np.ndarray, uv: Float[np.ndarray, "n 2"]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The two loops over pixels and voxels, compiled; import them where they run, not at the top."""
+"""Loops over pixels, voxels and samples, compiled; import them where they run, not at the top."""
 
 import numpy as np
 from numba import njit, prange
@@ -41,8 +41,10 @@ def add_votes(depth, Ki, R, t, Kj, other, tolerance, agree, against, residual): 
 
 
 @njit(parallel=True, cache=True)
-def integrate(blocks, slots, distance, weight, R, t, K, depth, pixel_weight, truncation):  # type: ignore[no-untyped-def]
-    """Fuse one depth map. All lengths in voxels; cam_from_grid is `R, t`."""
+def integrate(  # type: ignore[no-untyped-def]
+    blocks, slots, distance, weight, R, t, K, depth, slant, pixel_weight, truncation, behind
+):
+    """Fuse one depth map. All lengths in voxels; cam_from_grid is `R, t`; see `fuse`."""
     h, w = depth.shape
     for b in prange(len(blocks)):
         for k in range(512):
@@ -70,12 +72,35 @@ def integrate(blocks, slots, distance, weight, R, t, K, depth, pixel_weight, tru
                 if low > 0 and high - low < truncation:
                     fx, fy = u - x0, v - y0
                     d = (1 - fy) * ((1 - fx) * d00 + fx * d01) + fy * ((1 - fx) * d10 + fx * d11)
-            gap = d - z
-            if gap < -truncation:
+            gap = (d - z) * slant[y, x]
+            if gap <= -behind:
                 continue
             value = min(gap / truncation, 1.0)
             i = slots[b] * 512 + k
             new = pixel_weight[y, x]
+            if gap < 0:
+                new *= (1 + gap / behind) ** 2
             total = weight[i] + new
             distance[i] = (distance[i] * weight[i] + value * new) / total
             weight[i] = total
+
+
+@njit(cache=True)
+def thin(xyz, cell_of, order, start, neighbours, turn, limit):  # type: ignore[no-untyped-def]
+    """Greedy thinning on a grid: kept, unless a kept point lies nearer; see `thinned`."""
+    kept = np.zeros(len(xyz), dtype=np.bool_)
+    for i in turn:
+        free = True
+        for cell in neighbours[cell_of[i]]:
+            if cell < 0 or not free:
+                continue
+            for j in order[start[cell] : start[cell + 1]]:
+                if kept[j]:
+                    gap = 0.0
+                    for axis in range(3):
+                        gap += (xyz[i, axis] - xyz[j, axis]) ** 2
+                    if gap < limit:
+                        free = False
+                        break
+        kept[i] = free
+    return kept

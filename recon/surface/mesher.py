@@ -1,5 +1,6 @@
 """Splats to mesh: depth maps, consistency votes, TSDF fusion, cleaning, colour."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -10,16 +11,21 @@ import numpy as np
 
 from corr.errors import UserError
 from recon.scene import View
-from recon.surface.clean import canonical, remove_small_pieces, simplified, smoothed
+from recon.surface.clean import canonical, remove_small_pieces, simplified, smoothed, without_backs
 from recon.surface.colour import coloured
 from recon.surface.depth_maps import (
+    ALONE,
     DepthMap,
     cos_incidence,
     count_votes,
     draw_depth,
     pixel_points,
+    ray_lengths,
+    seen_alone,
 )
+from recon.surface.holes import find_holes
 from recon.surface.mesh import Mesh
+from recon.surface.poisson import poisson
 from recon.surface.tsdf import Box, fitting_blocks, fuse, pixel_footprint
 
 if TYPE_CHECKING:
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
     from recon.splats.gaussians import Gaussians
 
 log = logging.getLogger(__name__)
+_HOLE_VOXELS = 12.0  # shorter borders are the voxels' own roughness
+SURFACES = ("tsdf", "poisson")
+_SUPPORT_VOXELS = 1.0  # a Poisson surface farther from all depth pixels is made up
 _MAX_WEIGHT = 4.0  # of a pixel, relative to the median pixel
 
 
@@ -36,6 +45,7 @@ class Mesher:
 
     VERSION = 1
 
+    surface: str = "tsdf"  # tsdf | poisson: smooth, closes small holes, trimmed to its support
     min_alpha: float = 0.6  # pixels that the splats cover less are holes
     max_spread: float = 0.1  # standard deviation of depth along a ray, share of depth
     max_incidence_deg: float = 84.0  # flatter pixels, and depth edges, are left out
@@ -43,25 +53,42 @@ class Mesher:
     agreement: float = 0.02  # two depths agree within this share of depth
     keep_percent: float = 99.8  # of the depth pixels' points per axis; the rest is background
     box_margin: float = 0.05  # the box around those points grows by this share
-    voxel_pixels: float = 2.5  # voxel edge in median pixel footprints
+    voxel_pixels: float = 3.0  # voxel edge in median pixel footprints
     voxel_size: float = 0.0  # voxel edge in scene units; 0 takes it from voxel_pixels
     truncation_voxels: float = 4.0  # half width of the fused band, at least
+    behind: float = 0.5  # a pixel fills so much of the band behind it, share of its half width
     truncation_residuals: float = 3.0  # and at least so many median depth residuals between views
     memory_mb: float = 768.0  # the voxel grows until the grid fits
     min_piece: float = 0.002  # connected pieces below this share of the area are dropped
-    max_triangles: int = 500_000  # edge collapse down to this; 0 keeps all
+    max_triangles: int = 200_000  # edge collapse down to this; 0 keeps all
     smooth_iterations: int = 0  # Taubin steps after simplification
+    texture: bool = True  # bake the photos into mesh.glb; false: vertex colours as in mesh.ply
+    glb_mb: float = (
+        8.0  # of mesh.glb with its texture, at most; larger meshes are simplified for it
+    )
 
     def __post_init__(self):
+        if self.surface not in SURFACES:
+            raise ValueError(
+                f"mesher.surface must be one of {', '.join(SURFACES)}, got {self.surface}"
+            )
         for name, low, high in (
             ("min_alpha", 0, 1),
             ("keep_percent", 50, 100),
             ("max_incidence_deg", 0, 90),
+            ("behind", 0, 1),
         ):
             value = getattr(self, name)
             if not low < value <= high:
                 raise ValueError(f"mesher.{name} must be in ({low}, {high}], got {value}")
-        for name in ("max_spread", "agreement", "voxel_pixels", "truncation_voxels", "memory_mb"):
+        for name in (
+            "max_spread",
+            "agreement",
+            "voxel_pixels",
+            "truncation_voxels",
+            "memory_mb",
+            "glb_mb",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"mesher.{name} must be positive, got {getattr(self, name)}")
         if self.min_views < 1:
@@ -133,6 +160,7 @@ class Mesher:
     def _judged(self, m: DepthMap) -> DepthMap:
         """Drop grazing pixels and depth edges; weight by cos / depth^2."""
         cos = cos_incidence(m.depth, m.view.camera)
+        m.slant = np.where(cos > 0, cos * ray_lengths(m.view.camera), 1).astype(np.float32)
         m.reject(cos < np.cos(np.radians(self.max_incidence_deg)), "grazing or edge")
         with np.errstate(divide="ignore", invalid="ignore"):
             m.weight = np.where(m.depth > 0, m.weight * cos / m.depth**2, 0).astype(np.float32)
@@ -144,7 +172,7 @@ class Mesher:
         residuals = [r[np.isfinite(r) & (r < self.agreement)] for _, _, r in votes]
         for m, (agree, against, residual) in zip(maps, votes, strict=True):
             if self.min_views > 1:
-                m.reject(~np.isfinite(residual), "seen by one view")
+                m.reject(~np.isfinite(residual), ALONE)
                 m.reject((agree + 1 < self.min_views) | (against > agree), "depths disagree")
         pooled = np.concatenate(residuals) if residuals else np.zeros(0)
         return float(np.median(pooled)) if len(pooled) else 0.0
@@ -177,9 +205,15 @@ class Mesher:
             memory_mb=self.memory_mb,
         )
         voted = time.perf_counter()
-        vertices, faces = fuse(maps, blocks=blocks, voxel=voxel, truncation=truncation, box=box)
+        vertices, faces = self._surface(maps, blocks, voxel, truncation, box)
         fused = time.perf_counter()
-        mesh, dropped = self._cleaned(vertices, faces)
+        mesh, dropped = self._cleaned(vertices, faces, [m.view for m in maps])
+        if len(mesh.faces) == 0:
+            raise UserError(
+                f"no surface: {len(faces)} triangles were fused and none was left after cleaning; "
+                "lower mesher.min_piece or mesher.voxel_pixels"
+            )
+        holes, outline = find_holes(mesh, maps, smallest=_HOLE_VOXELS * voxel)
         cleaned = time.perf_counter()
         mesh, seen = coloured(mesh, maps, images, tolerance=truncation)
         seconds |= {"vote_s": voted - start, "fuse_s": fused - voted, "clean_s": cleaned - fused}
@@ -194,6 +228,9 @@ class Mesher:
             "triangles_fused": len(faces),
             "triangles": len(mesh.faces),
             "pieces_dropped": dropped,
+            "holes": [dataclasses.asdict(h) | {"centre": h.centre.tolist()} for h in holes],
+            "outline": outline.perimeter if outline else 0.0,
+            "seen_alone": {m.view.name: seen_alone(m) for m in maps},
             "vertices_coloured": float(seen.mean()) if len(seen) else 0.0,
             "seconds": {k: round(v, 3) for k, v in seconds.items()},
         }
@@ -206,8 +243,23 @@ class Mesher:
         )
         return mesh, report
 
-    def _cleaned(self, vertices: np.ndarray, faces: np.ndarray) -> tuple[Mesh, int]:
-        vertices, faces = canonical(vertices, faces)
+    def _surface(
+        self,
+        maps: Sequence[DepthMap],
+        blocks: np.ndarray,
+        voxel: float,
+        truncation: float,
+        box: Box,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.surface == "poisson":
+            return poisson(maps, voxel=voxel, support=_SUPPORT_VOXELS * voxel, box=box)
+        behind = self.behind * truncation
+        return fuse(maps, blocks=blocks, voxel=voxel, truncation=truncation, behind=behind, box=box)
+
+    def _cleaned(
+        self, vertices: np.ndarray, faces: np.ndarray, views: Sequence[View]
+    ) -> tuple[Mesh, int]:
+        vertices, faces = without_backs(*canonical(vertices, faces), views)
         vertices, faces, dropped = remove_small_pieces(vertices, faces, share=self.min_piece)
         if self.max_triangles > 0:
             vertices, faces = simplified(vertices, faces, max_triangles=self.max_triangles)

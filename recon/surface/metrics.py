@@ -113,21 +113,31 @@ def sampled(
     mesh: Mesh, *, spacing: float, seed: int, transform: Sim3 | None = None
 ) -> Float[np.ndarray, "n 3"]:
     """Points spread uniformly over the (transformed) mesh's area, one per `spacing` squared."""
-    vertices = mesh.vertices if transform is None else transform.apply(mesh.vertices)
-    a, b, c = (vertices[mesh.faces[:, i]] for i in range(3))
-    areas = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    total = areas.sum()
-    if not total > 0:
-        return np.zeros((0, 3))
+    if transform is not None:
+        mesh = Mesh(transform.apply(mesh.vertices), mesh.faces, mesh.rgb)
+    total = float(mesh.face_areas.sum())
     count = int(min(_MAX_SAMPLES, np.ceil(total / spacing**2)))
+    return mesh_samples(mesh, count=count, seed=seed)[0]
+
+
+def mesh_samples(
+    mesh: Mesh, *, count: int, seed: int
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Points spread uniformly over the mesh's area, and their faces' outward unit normals."""
+    cross = mesh.face_cross
+    length = np.linalg.norm(cross, axis=1)
+    total = length.sum()
+    if not total > 0:
+        return np.zeros((0, 3)), np.zeros((0, 3))
     rng = np.random.default_rng(seed)
     # one sample per equal slice of the summed area: even coverage, no empty patches
     where = (np.arange(count) + rng.random(count)) / count * total
-    face = np.minimum(np.searchsorted(np.cumsum(areas), where), len(areas) - 1)
+    face = np.minimum(np.searchsorted(np.cumsum(length), where), len(length) - 1)
+    a, b, c = (mesh.vertices[mesh.faces[face, i]] for i in range(3))
     u, v = rng.random((2, count, 1))
     flip = u + v > 1
     u, v = np.where(flip, 1 - u, u), np.where(flip, 1 - v, v)
-    return a[face] + u * (b - a)[face] + v * (c - a)[face]
+    return a + u * (b - a) + v * (c - a), cross[face] / length[face, None]
 
 
 def normal_consistency(

@@ -113,18 +113,30 @@ def fitting_blocks(
 
 
 def fuse(
-    maps: Sequence[DepthMap], *, blocks: np.ndarray, voxel: float, truncation: float, box: Box
+    maps: Sequence[DepthMap],
+    *,
+    blocks: np.ndarray,
+    voxel: float,
+    truncation: float,
+    behind: float,
+    box: Box,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The zero surface of the fused signed distance, inside what any view observed.
 
     A pixel pulls voxels within the truncation of its depth, and empties those in front (space
     carving); what lies farther behind stays unknown, and no surface is made next to unknown.
 
+    Distances are to the pixel's tangent plane, not along the ray: else slanted views would claim
+    more than facing ones. In front of a surface a ray was free, behind it nothing is known: that
+    evidence fades to nothing within `behind`. Without the fading, views of the one side of an edge
+    fill space that views of its other side saw empty, and edges and thin parts grow.
+
     Args:
         maps: Accepted depth with weights.
         blocks: From `touched_blocks` with the same voxel and box.
         voxel: Edge, scene units.
         truncation: Half width of the band, scene units.
+        behind: How far behind a pixel it still says inside, at most the truncation, scene units.
         box: Where the surface is wanted.
 
     Returns:
@@ -167,8 +179,10 @@ def fuse(
             t,
             m.view.camera.K,
             depth,
+            m.slant,
             m.weight,
             truncation / voxel,
+            behind / voxel,
         )
     mesh = grid.extract_triangle_mesh(_MIN_WEIGHT)
     if mesh.is_empty():

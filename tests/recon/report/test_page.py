@@ -4,7 +4,9 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from PIL import Image as PilImage
 from report_world import LOST
 
 from recon.report.metrics import Metrics
@@ -164,3 +166,19 @@ def test_notes_of_null_figures_reach_the_page(new_run):
     page = Page(write_report(run).read_text(encoding="utf-8"))
     assert "held_out.ssim was nan, written as null" in page.text
     assert json.loads((run / "metrics.json").read_text())["held_out"]["ssim"] is None
+
+
+def test_coverage_is_stated_with_its_pictures(new_run):
+    run = new_run(num=3, splats=300)
+    said = "only <b>p1.jpg</b> sees 3.1 % of the surface"
+    (run / "5_mesh/coverage.json").write_text(json.dumps({"statement": [said, "no holes"]}))
+    for name in ("photos", "angle", "sigma"):
+        PilImage.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(
+            run / f"5_mesh/coverage_{name}.png"
+        )
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "only &lt;b&gt;p1.jpg&lt;/b&gt; sees 3.1 % of the surface" in text
+    assert text.count('alt="coverage by ') == 3
+    (run / "5_mesh/coverage.json").write_text("{}")
+    damaged = write_report(run).read_text(encoding="utf-8")
+    assert "coverage: could not be read" in damaged

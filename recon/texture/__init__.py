@@ -1,0 +1,1 @@
+"""A mesh's texture, baked from the photos."""
