@@ -24,6 +24,7 @@ from corr.pairs import all_pairs, choose_pairs
 from corr.photo_files import list_photos, unique_names
 from corr.photo_input import PhotoSet, load_photos, prepare_files
 from corr.photos import Image
+from corr.sharding import Parallel
 from corr.store import digest, file_digest, reuse_or_run, write_atomic
 from corr.two_view import PairGeometry, pair_geometry
 
@@ -42,6 +43,7 @@ def match(options: MatchOptions) -> str:
     Raises:
         UserError: A photo or its mask is not usable, or fewer than two are.
     """
+    options.executor.check(options.workers)
     paths = chosen_files(options.photos)
     name = choice_name(options.matcher, PAIR_MATCHERS)
     out = result_folder(options, paths, name)
@@ -128,7 +130,8 @@ def _matches(
     key = digest(VERSION, options.matcher, stage["key"], pairs)
 
     def work(folder: Path) -> None:
-        match_photos(photos.images, options.matcher, folder, pairs)
+        parallel = Parallel(options.executor, options.workers)
+        match_photos(photos.images, options.matcher, folder, pairs, parallel)
 
     return load_matches(reuse_or_run(out / "matches", key, work).folder)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from corr.matchers.base import Matcher
 from corr.matchers.choices import MATCHERS
 from corr.matchers.xfeat import XFeatStar
+from corr.sharding import Executor, Local, check_workers, register_executors
 from recon.export.choice import SplatExport
 from recon.poses.solve import PoseSolver
 from recon.splats.optimiser import Optimiser
@@ -51,6 +52,8 @@ class RunOptions:
         "default"  # quick | default | best | gpu_quick | gpu_best: sets the stages' numbers
     )
     device: str = "auto"  # auto | cpu | cuda
+    executor: Executor = field(default_factory=Local)
+    workers: int = 1  # processes that match photos, with executor=local
     seed: int = 0  # of everything random
     score_height: int = 480  # px, picture height at which held-out photos are compared
     out: str = ""  # result folder; empty = outputs/<name of the photo folder>
@@ -58,6 +61,7 @@ class RunOptions:
     def __post_init__(self):
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device}")
+        check_workers(self.workers)
         if self.score_height < 16:
             raise ValueError(f"score_height must be 16 or more, got {self.score_height}")
 
@@ -89,6 +93,8 @@ def register_run() -> None:
     store = ConfigStore.instance()
     schema = OmegaConf.structured(RunOptions)
     schema.matcher = MISSING  # the group fills it; into one matcher no other can be merged
+    schema.executor = MISSING
+    register_executors()
     store.store(name="run_schema", node=schema)
     for name, matcher in MATCHERS.items():
         store.store(group="matcher", name=name, node=matcher)

@@ -39,6 +39,7 @@ def multiway(options: MultiwayOptions) -> str:
     """
     folder = Path(options.clouds).expanduser().resolve()
     out = Path(options.out or f"outputs/multiway/{folder.name}").resolve()
+    options.executor.check(options.workers)
     files = scan_files(folder)
     truth = None
     if options.truth:
@@ -123,7 +124,8 @@ def _predictions(
         )
     ]  # fmt: skip
     label = f"pairs, {registrar_name(options.registrar)}"
-    return predict(tasks, setup, out / "predictions.jsonl", workers=options.workers, label=label)
+    file = out / "predictions.jsonl"
+    return predict(tasks, setup, file, parallel=options.parallel(), label=label)
 
 
 def thinned(cloud: PointCloud, voxel: float) -> PointCloud:

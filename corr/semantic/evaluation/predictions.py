@@ -1,19 +1,16 @@
 """What was predicted, one line of JSON per pair; an interrupted file is continued."""
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from corr.lines import complete_lines
 from corr.store import write_atomic
-
-_AT_ONCE = 100  # lines between writes; a kill costs at most so many pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +28,13 @@ class Prediction:
 _LISTS = ("confidence", "similarity", "margin", "round_trip_px")
 
 
-def to_line(prediction: Prediction) -> str:
-    """One line of JSON; NaN becomes null. Thousandths of a pixel are kept."""
+def to_line(prediction: Prediction, *, exact: bool = False) -> str:
+    """One line of JSON; NaN becomes null. Unless `exact`, thousandths of a pixel are kept."""
     values: dict[str, Any] = {"key": prediction.key}
     for name in ("uv", *_LISTS):
-        array = np.round(getattr(prediction, name), 3 if name == "uv" else 5)
+        array = getattr(prediction, name)
+        if not exact:
+            array = np.round(array, 3 if name == "uv" else 5)
         plain = array.astype(object)
         plain[~np.isfinite(array)] = None
         values[name] = plain.tolist()
@@ -68,23 +67,7 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     return {p.key: p for p in complete_lines(path, from_line)}
 
 
-def store(
-    path: Path, done: Iterable[Prediction], new: Iterable[Prediction]
-) -> Iterator[Prediction]:
-    """Rewrite the file with its complete lines, then add the new ones as they come."""
+def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Write all lines at once, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "".join(to_line(p) + "\n" for p in done))
-    with path.open("a") as file:
-        try:
-            for number, prediction in enumerate(new, start=1):
-                file.write(to_line(prediction) + "\n")
-                if number % _AT_ONCE == 0:
-                    _onto_disk(file)
-                yield prediction
-        finally:
-            _onto_disk(file)
-
-
-def _onto_disk(file: IO[str]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    write_atomic(path, "".join(to_line(p) + "\n" for p in predictions))
