@@ -1,6 +1,5 @@
 """What an executor is: it computes shards in any order and says of each what became of it."""
 
-import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -19,13 +18,11 @@ class Task:
     Args:
         work: Goes to every process once and may keep what its items share from shard to shard; a
             payload depends on its item alone. With several processes it must be picklable.
-        threads: That a process computes with; 0 = as many as the calling process.
-        own_process: Not in the calling process, even if there is only one.
+        threads: That a process computes with, never the calling one; 0 = as many as that.
     """
 
     work: Work
     threads: int = 0
-    own_process: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Executor(ABC):
 
     retries: int = 2  # times that a shard which failed, or lost its process, is tried again
     shard_size: int = 0  # items that are kept or lost together; 0 = what suits the job
-    threads: int = 0  # of each process; 0 = what suits the job. Networks differ in their last bits
+    threads: int = 0  # of each process; 0 = what suits the job. Last bits may depend on it
 
     def __post_init__(self):
         for name in ("retries", "shard_size", "threads"):
@@ -103,13 +100,3 @@ def own_threads() -> int:
     import torch
 
     return torch.get_num_threads()
-
-
-def use_threads(count: int) -> int:
-    """Let networks compute with so many threads from now on; returns how many they did."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return 0
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    return before

@@ -19,7 +19,6 @@ from corr.sharding.executor import (
     Task,
     Tries,
     Trouble,
-    use_threads,
 )
 from corr.sharding.worker import compute, counted, start, thread_settings, trouble_of
 
@@ -28,7 +27,7 @@ _AHEAD = 2  # shards per process that are handed out, so that none waits for the
 
 @dataclass
 class Local(Executor):
-    """Processes of this machine; one worker is the calling process itself."""
+    """Processes of this machine; one worker is the calling process, unless `threads` is given."""
 
     def check(self, workers: int) -> None:
         """Refuse a number of processes that is none.
@@ -42,31 +41,26 @@ class Local(Executor):
     def run(self, task: Task, shards: Sequence[Shard], workers: int) -> Answers:
         """Compute every shard; with one worker in order, item after item."""
         tries = Tries(self.retries)
-        if workers == 1 and not task.own_process:
-            return _here(task, shards, self.threads or task.threads, tries)
+        if workers == 1 and not (self.threads or task.threads):
+            return _here(task, shards, tries)
         pool = _Pools(task, shards, min(workers, len(shards)), self.threads_of(task), tries)
         return pool.run()
 
 
-def _here(task: Task, shards: Sequence[Shard], threads: int, tries: Tries) -> Answers:
+def _here(task: Task, shards: Sequence[Shard], tries: Tries) -> Answers:
     """One stream through all shards, so that work may look ahead; begun anew after a failure."""
     waiting = deque(range(len(shards)))
-    before = use_threads(threads) if threads else 0
-    try:
-        while waiting:
-            stream = iter(task.work([item for k in waiting for item in shards[k]]))
-            try:
-                while waiting:
-                    shard = shards[waiting[0]]
-                    payloads = counted(list(islice(stream, len(shard))), shard)
-                    yield Answer(waiting.popleft(), payloads)
-            except Exception as error:
-                trouble = trouble_of(error)
-                if tries.give_up(waiting[0], trouble):
-                    yield Answer(waiting.popleft(), None, trouble)
-    finally:
-        if before:
-            use_threads(before)
+    while waiting:
+        stream = iter(task.work([item for k in waiting for item in shards[k]]))
+        try:
+            while waiting:
+                shard = shards[waiting[0]]
+                payloads = counted(list(islice(stream, len(shard))), shard)
+                yield Answer(waiting.popleft(), payloads)
+        except Exception as error:
+            trouble = trouble_of(error)
+            if tries.give_up(waiting[0], trouble):
+                yield Answer(waiting.popleft(), None, trouble)
 
 
 @dataclass

@@ -29,7 +29,7 @@ class Parallel:
     @property
     def here(self) -> bool:
         """Whether everything is computed in the calling process."""
-        return isinstance(self.executor, Local) and self.workers == 1
+        return isinstance(self.executor, Local) and self.workers == 1 and not self.executor.threads
 
     def store(self, file: Path, key: Callable[[Sequence[Any]], str]) -> ShardFolder:
         """Where the shards of a result file are kept until all are there."""
@@ -68,10 +68,10 @@ def map_sharded(
 ) -> list[Failure]:
     """Compute every shard that the store does not hold, and keep each as it comes.
 
-    A shard that fails, or loses its process or node, is tried again; one that goes on failing is
-    logged with its traceback and left out, and all others are completed. Killed, the next call
-    computes what is still missing. The order of completion and the number of processes do not
-    change what the store holds in the end.
+    A shard that fails, or loses its process or node, is tried again. Of one that goes on failing
+    the items are tried one by one; those that fail are logged with their traceback and left out,
+    and all others are completed. Killed, the next call computes what is still missing. The order
+    of completion and the number of processes do not change what the store holds in the end.
 
     Args:
         task: What is done with a shard.
@@ -92,29 +92,41 @@ def map_sharded(
     if not missing:
         return []
     total, absent = sum(map(len, shards)), sum(map(len, missing))
-    failures: list[Failure] = []
-    bar = tqdm(desc=label, unit=unit, total=total, initial=total - absent)
-    # Closed at once, also by Ctrl-C: no process goes on for an answer that nobody waits for.
-    with bar, closing(executor.run(task, missing, workers)) as answers:
-        for answer in answers:
-            items = missing[answer.shard]
-            if answer.payloads is not None:
-                store.keep(items, answer.payloads)
-                bar.update(len(items))
-                continue
-            assert answer.trouble is not None
-            failures.append(Failure(items, answer.trouble))
-            bar.set_postfix(failed=sum(len(f.items) for f in failures))
-            _log(failures, unit)
+    with tqdm(desc=label, unit=unit, total=total, initial=total - absent) as bar:
+
+        def computed(asked: Sequence[Shard]) -> list[Failure]:
+            failures: list[Failure] = []
+            # Closed at once, also by Ctrl-C: no process goes on for what nobody waits for.
+            with closing(executor.run(task, asked, workers)) as answers:
+                for answer in answers:
+                    items = asked[answer.shard]
+                    if answer.payloads is not None:
+                        store.keep(items, answer.payloads)
+                        bar.update(len(items))
+                    elif answer.trouble is not None:
+                        failures.append(Failure(items, answer.trouble))
+                        bar.set_postfix(failed=sum(len(f.items) for f in failures))
+            return failures
+
+        failures = computed(missing)
+        broken = [f for f in failures if len(f.items) > 1]
+        if broken and len(failures) < len(missing):  # where nothing works, nothing will
+            singles = [(item,) for failure in broken for item in failure.items]
+            singles = [single for single in singles if not store.holds(single)]
+            failures = [f for f in failures if len(f.items) == 1] + computed(singles)
+    _log(failures, unit)
     return failures
 
 
 def _log(failures: Sequence[Failure], unit: str) -> None:
-    """Tell of the last failure; a traceback that was shown once is not shown again."""
-    *before, last = failures
-    log.error("%d %ss are left out: %s", len(last.items), unit, last.trouble.message)
-    if last.trouble.traceback and last.trouble not in [f.trouble for f in before]:
-        log.error("%s", last.trouble.traceback.rstrip())
+    """Tell what is left out and why, each reason once."""
+    reasons: dict[Trouble, int] = {}
+    for failure in failures:
+        reasons[failure.trouble] = reasons.get(failure.trouble, 0) + len(failure.items)
+    for trouble, count in reasons.items():
+        log.error("%d %s left out: %s", count, unit if count == 1 else f"{unit}s", trouble.message)
+        if trouble.traceback:
+            log.error("%s", trouble.traceback.rstrip())
 
 
 def refuse_failures(

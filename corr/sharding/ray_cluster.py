@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from corr.sharding.worker import guarded, thread_settings
 
 log = logging.getLogger(__name__)
 _AHEAD = 2  # shards per place in the cluster that are handed out, so that none waits for the next
+
+_ANSWER_S = 10.0  # seconds in which a cluster's address must answer
 
 _works: dict[str, Work] = {}  # in a worker: the one at hand, by its token
 
@@ -90,23 +93,34 @@ def _connected(address: str) -> Any:
 
     if ray.is_initialized():
         return ray
+    where = address or os.environ.get("RAY_ADDRESS", "")
+    # Never one that happens to run on this machine: it may be somebody's, and end with them.
+    start: dict[str, Any] = {} if where else {"address": "local", "include_dashboard": False}
     try:
+        _call(where)
         ray.init(
-            address or None, include_dashboard=False if not _given(address) else None,
-            log_to_driver=False, logging_level=logging.ERROR,
-        )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = address or os.environ.get("RAY_ADDRESS", "this machine")
+            **{"address": where, "log_to_driver": False, "logging_level": logging.ERROR, **start}
+        )
+    except (OSError, RuntimeError, ValueError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"no Ray cluster at {where} ({told}); correct executor.address") from None
+        raise UserError(
+            f"no Ray cluster at {where or 'this machine'} ({told}); correct executor.address"
+        ) from None
     return ray
 
 
-def _given(address: str) -> bool:
-    return bool(address or os.environ.get("RAY_ADDRESS"))
+def _call(address: str) -> None:
+    """See whether anybody listens at host:port; Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
 
 
-def _places(ray: Any, cpus: float, gpus: float) -> int:
+def _places(ray: Any, cpus: int, gpus: float) -> int:
     """How many tasks the cluster holds at a time.
 
     Raises:
@@ -120,7 +134,7 @@ def _places(ray: Any, cpus: float, gpus: float) -> int:
     if not places:
         largest = ", ".join(f"{n.get('CPU', 0):g} CPUs {n.get('GPU', 0):g} GPUs" for n in nodes)
         raise UserError(
-            f"a process needs {cpus:g} CPUs and {gpus:g} GPUs, the cluster's nodes have {largest}; "
+            f"a process needs {cpus} CPUs and {gpus:g} GPUs, the cluster's nodes have {largest}; "
             "lower executor.threads or executor.gpus"
         )
     return places

@@ -5,7 +5,7 @@ import json
 import logging
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,18 @@ class ShardFolder(Store):
         ends = [sum(lengths[: k + 1]) for k in range(len(lengths))]
         return [body[end - n : end] for end, n in zip(ends, lengths, strict=True)]
 
+    def payloads(self, shards: Sequence[Sequence[Any]]) -> Iterator[bytes]:
+        """What is there of these shards, also of those whose items were kept one by one."""
+        for shard in shards:
+            found = self.read(shard)
+            if found is None and len(shard) > 1:
+                found = [p for item in shard for p in self.read((item,)) or []]
+            yield from found or []
+
     def forget(self, shards: Sequence[Sequence[Any]]) -> None:
         """Remove the files of these shards; others may lie at the same place."""
-        for path in map(self._path, shards):
+        singles = [(item,) for shard in shards for item in shard]
+        for path in {self._path(items) for items in (*shards, *singles)}:
             if self.fs.exists(path):
                 self.fs.rm_file(path)
 

@@ -122,11 +122,11 @@ def predict(
         shards = split(todo, parallel.executor.shard_size or PAIRS_PER_SHARD)
         store = parallel.store(file, _key(setup))
         failures = map_sharded(
-            Task(Aligner(setup), threads=1, own_process=True), shards, store, parallel.executor,
+            Task(Aligner(setup), threads=1), shards, store, parallel.executor,
             workers=parallel.workers, label=label,
         )  # fmt: skip
-        lines = (line for shard in shards for line in store.read(shard) or [])
-        done |= {p.key: p for p in map(from_line, (line.decode() for line in lines))}
+        found = (from_line(line.decode()) for line in store.payloads(shards))
+        done |= {p.key: p for p in found}
         write_predictions(file, [done[t.key] for t in tasks if t.key in done])
         parallel.clear(file, store, shards)
         refuse_failures(failures, len(tasks), name=lambda t: f"{t.scene} {t.source} {t.target}")

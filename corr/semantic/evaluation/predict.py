@@ -82,8 +82,8 @@ def predict(
         failures = map_sharded(
             Task(work), shards, store, parallel.executor, workers=parallel.workers, label="pairs"
         )
-        lines = (line for shard in shards for line in store.read(shard) or [])
-        done |= {p.key: p for p in (from_line(line.decode()) for line in lines)}
+        found = (from_line(line.decode()) for line in store.payloads(shards))
+        done |= {p.key: p for p in found}
         write_predictions(file, [done[p.key] for p in pairs.pairs if p.key in done])
         parallel.clear(file, store, shards)
         refuse_failures(failures, len(pairs.pairs), name=lambda p: p.key)
