@@ -61,6 +61,7 @@ class ShardFolder(Store):
         from fsspec.core import url_to_fs
 
         self.place, self.key = str(place), key
+        self._paths: dict[int, tuple[Sequence[Any], str]] = {}
         try:
             self.fs, self.root = url_to_fs(self.place, use_listings_cache=False)
             self.fs.makedirs(self.root, exist_ok=True)
@@ -128,7 +129,11 @@ class ShardFolder(Store):
                 self.fs.rm_file(path)
 
     def _path(self, items: Sequence[Any]) -> str:
-        return f"{self.root}/{self.key(items)}.shard"
+        known = self._paths.get(id(items))
+        if known is None or known[0] is not items:
+            known = (items, f"{self.root}/{self.key(items)}.shard")
+            self._paths[id(items)] = known  # holds the items, so that nothing else gets their id
+        return known[1]
 
     def _unusable(self, error: Exception) -> str:
         reason = getattr(error, "strerror", None) or error

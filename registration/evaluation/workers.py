@@ -136,8 +136,10 @@ def predict(
 def _key(setup: Setup) -> Callable[[Sequence[PairTask]], str]:
     """Names of shards: by how pairs are aligned, which these are, and their files' state."""
     kind = type(setup.registrar)
-    described = [kind.__name__, kind.VERSION, setup.registrar, setup.voxel, setup.orientation,
-                 setup.move, setup.refine, setup.seed]  # fmt: skip
+    how = digest(
+        kind.__name__, kind.VERSION, setup.registrar, setup.voxel, setup.orientation, setup.move,
+        setup.refine, setup.seed,
+    )  # fmt: skip
 
     def key(tasks: Sequence[PairTask]) -> str:
         pairs = [
@@ -145,7 +147,7 @@ def _key(setup: Setup) -> Callable[[Sequence[PairTask]], str]:
              None if t.truth is None else t.truth.matrix.tolist()]
             for t in tasks
         ]  # fmt: skip
-        return digest(described, pairs)
+        return digest(how, pairs)
 
     return key
 

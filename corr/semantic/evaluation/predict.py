@@ -1,5 +1,7 @@
 """Predict every pair of a set that is not predicted yet, from cached features."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +9,9 @@ from pathlib import Path
 from corr.semantic.datasets.base import KeypointPair, PairSet, Twins
 from corr.semantic.evaluation.predictions import (
     Prediction,
-    from_line,
+    from_bytes,
     read_predictions,
-    to_line,
+    to_bytes,
     write_predictions,
 )
 from corr.semantic.features.cache import FeatureCache
@@ -31,9 +33,9 @@ class PairAnswers:
     pose: bool
 
     def __call__(self, pairs: Sequence[KeypointPair]) -> Iterator[bytes]:
-        """A line of exact numbers per pair."""
+        """The bytes of a prediction per pair."""
         for pair in pairs:
-            yield to_line(self._answer(pair), exact=True).encode()
+            yield to_bytes(self._answer(pair))
 
     def _answer(self, pair: KeypointPair) -> Prediction:
         if self.pose:
@@ -82,7 +84,7 @@ def predict(
         failures = map_sharded(
             Task(work), shards, store, parallel.executor, workers=parallel.workers, label="pairs"
         )
-        found = (from_line(line.decode()) for line in store.payloads(shards))
+        found = map(from_bytes, store.payloads(shards))
         done |= {p.key: p for p in found}
         write_predictions(file, [done[p.key] for p in pairs.pairs if p.key in done])
         parallel.clear(file, store, shards)
@@ -94,10 +96,14 @@ def _key(
     cache: FeatureCache, transfer: Transfer, pose: bool
 ) -> Callable[[Sequence[KeypointPair]], str]:
     """Names of shards: by the features, how matches are read out, the pairs and their points."""
+    how = digest(cache.key, transfer, pose)
 
     def key(pairs: Sequence[KeypointPair]) -> str:
-        asked = [[p.key, p.source.name, p.target.name, p.source.uv.tolist()] for p in pairs]
-        return digest(cache.key, transfer, pose, asked)
+        asked = hashlib.sha256(how.encode())
+        for p in pairs:
+            names = json.dumps([p.key, p.source.name, p.target.name, len(p.source.uv)])
+            asked.update(names.encode() + p.source.uv.tobytes())
+        return asked.hexdigest()[:32]
 
     return key
 

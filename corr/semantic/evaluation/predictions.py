@@ -28,16 +28,30 @@ class Prediction:
 _LISTS = ("confidence", "similarity", "margin", "round_trip_px")
 
 
-def to_line(prediction: Prediction, *, exact: bool = False) -> str:
-    """One line of JSON; NaN becomes null. Unless `exact`, thousandths of a pixel are kept."""
+def to_bytes(prediction: Prediction) -> bytes:
+    """Every bit of a prediction."""
+    columns = [prediction.uv, *(getattr(prediction, name)[:, None] for name in _LISTS)]
+    table = np.concatenate(columns, axis=1).astype("<f8")
+    return prediction.key.encode() + b"\n" + table.tobytes()
+
+
+def from_bytes(data: bytes) -> Prediction:
+    """The reverse of `to_bytes`."""
+    key, _, numbers = data.partition(b"\n")
+    table = np.frombuffer(numbers, "<f8").reshape(-1, 2 + len(_LISTS)).astype(np.float64)
+    return Prediction(key.decode(), table[:, :2], *table[:, 2:].T)
+
+
+def to_line(prediction: Prediction) -> str:
+    """One line of JSON; NaN becomes null. Thousandths of a pixel are kept."""
     values: dict[str, Any] = {"key": prediction.key}
     for name in ("uv", *_LISTS):
-        array = getattr(prediction, name)
-        if not exact:
-            array = np.round(array, 3 if name == "uv" else 5)
-        plain = array.astype(object)
-        plain[~np.isfinite(array)] = None
-        values[name] = plain.tolist()
+        array = np.round(getattr(prediction, name), 3 if name == "uv" else 5)
+        known = np.isfinite(array)
+        if not known.all():
+            array = array.astype(object)
+            array[~known] = None
+        values[name] = array.tolist()
     return json.dumps(values, allow_nan=False)
 
 

@@ -1,0 +1,111 @@
+"""An evaluation of as many pairs as SPair-71k's, on features made up: what does the driver cost?
+
+`python -m tests.benchmarks.sharded_driver <folder> [pairs]` prints JSON; a process of its own, so
+that its peak memory is the driver's.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import psutil
+
+from corr.semantic.datasets.base import KeypointPair, PairSet, Side
+from corr.semantic.evaluation import predict as predicting
+from corr.semantic.evaluation.predict import PairAnswers
+from corr.semantic.features.cache import FeatureCache
+from corr.semantic.features.grid import FeatureGrid
+from corr.semantic.transfer import Window
+from corr.store import peak_memory_mb
+
+PAIRS, PHOTOS, POINTS = 12_234, 64, 9
+SHAPE = (24, 32, 304)  # of the default features of a photo of 4 : 3
+IDS = tuple(map(str, range(POINTS)))
+SIDE = {"width": 500, "height": 375}
+
+
+@dataclass
+class MadeUp(FeatureCache):
+    """Grids of noise, one per photo, instead of files."""
+
+    grids: dict[str, FeatureGrid] = field(default_factory=dict)
+
+    def get(self, photo: Side) -> FeatureGrid:
+        if photo.name not in self.grids:
+            rng = np.random.default_rng(int(photo.name))
+            cells = rng.standard_normal(SHAPE).astype(np.float32)
+            cells /= np.linalg.norm(cells, axis=-1, keepdims=True)
+            step = np.array([SIDE["width"] / SHAPE[1], SIDE["height"] / SHAPE[0]])
+            self.grids[photo.name] = FeatureGrid(cells, step / 2, step, **SIDE)
+        return self.grids[photo.name]
+
+
+def made_up_pairs(count: int) -> PairSet:
+    """Pairs of few photos, with key-points anywhere."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for k in range(count):
+        a, b = rng.choice(PHOTOS, 2, replace=False)
+        uv = rng.uniform(0, [SIDE["width"], SIDE["height"]], (2, POINTS, 2))
+        sides = [side(str(n), xy) for n, xy in zip((a, b), uv, strict=True)]
+        pairs.append(KeypointPair(f"{k:05d}", "thing", *sides, IDS))
+    return PairSet("made up", "test", tuple(pairs), "image")
+
+
+def side(name: str, uv: np.ndarray) -> Side:
+    """A photo with key-points; no file is needed."""
+    return Side(name, Path(name), **SIDE, uv=uv)
+
+
+class Clock:
+    """Replaces a function by one whose seconds are added up."""
+
+    def __init__(self, owner: Any, name: str):
+        self.seconds, self.calls = 0.0, 0
+        original = getattr(owner, name)
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            start = perf_counter()
+            answer = original(*arguments, **named)
+            self.seconds += perf_counter() - start
+            self.calls += 1
+            return answer
+
+        setattr(owner, name, timed)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Evaluate, and print what it took."""
+    folder, count = Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else PAIRS
+    pairs, cache = made_up_pairs(count), MadeUp(folder, None, key="made up")
+    answering = Clock(PairAnswers, "_answer")
+    writing = Clock(predicting, "write_predictions")
+    memory: list[float] = []
+
+    def look() -> None:
+        if answering.calls in (count // 4, count):
+            memory.append(psutil.Process().memory_info().rss / 2**20)
+
+    get = MadeUp.get
+    MadeUp.get = lambda self, photo: (look(), get(self, photo))[1]  # type: ignore[method-assign]
+    start = perf_counter()
+    found = predicting.predict(pairs, cache, Window(), folder / "predictions.jsonl")
+    seconds = perf_counter() - start
+    memory.append(psutil.Process().memory_info().rss / 2**20)
+    assert len(found) == answering.calls == count
+    row = {
+        "pairs": count, "seconds": seconds, "answering": answering.seconds,
+        "writing_results": writing.seconds,
+        "bookkeeping": seconds - answering.seconds - writing.seconds,
+        "rss_quarter_mb": memory[0], "rss_end_mb": memory[-1], "peak_mb": peak_memory_mb(),
+    }  # fmt: skip
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
