@@ -1,7 +1,8 @@
-"""`python -m recon run | eval | features | localize | export | render | view`."""
+"""`python -m recon run | eval | compare | features | localize | export | render | view`."""
 
 from corr.cli import Command, dispatch
 from recon.options import EvalOptions, RunOptions, register_eval, register_run
+from recon.options_compare import CompareOptions, register_compare
 from recon.options_export import ExportOptions, register_export
 from recon.options_features import FeaturesOptions, register_features
 from recon.options_localize import LocalizeOptions, register_localize
@@ -19,6 +20,12 @@ def _eval(options: EvalOptions) -> None:
     from recon.evaluate import evaluate
 
     print(evaluate(options))
+
+
+def _compare(options: CompareOptions) -> None:
+    from recon.comparison.command import compare
+
+    print(compare(options))
 
 
 def _features(options: FeaturesOptions) -> None:
@@ -84,6 +91,13 @@ def _view(options: ViewOptions) -> None:
 COMMANDS = {
     "run": Command("recon_run", "photos to cameras, splats, mesh and report", _run, register_run),
     "eval": Command("recon_eval", "score a finished run", _eval, register_eval),
+    "compare": Command(
+        "recon_compare",
+        "finished runs side by side: a table and a page",
+        _compare,
+        register_compare,
+        positional="runs",
+    ),
     "features": Command(
         "recon_features",
         "semantic features on a run's points, and a place found again in another run",

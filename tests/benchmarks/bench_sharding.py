@@ -60,7 +60,8 @@ def test_driver_of_a_large_evaluation_stays_small(tmp_path):
     print(
         f"\n{row['pairs']} pairs in {row['seconds']:.1f} s, {row['bookkeeping']:.2f} s of it for "
         f"shards, {row['writing_results']:.2f} s for the result file; memory "
-        f"{row['rss_quarter_mb']:.0f} MB after a quarter, {row['rss_end_mb']:.0f} MB at the end, peak {row['peak_mb']:.0f} MB"
+        f"{row['rss_quarter_mb']:.0f} MB after a quarter, {row['rss_end_mb']:.0f} MB at the end, "
+        f"peak {row['peak_mb']:.0f} MB"
     )
     assert row["peak_mb"] <= MOST_MB
     assert row["rss_end_mb"] - row["rss_quarter_mb"] <= MOST_GROWTH_MB
