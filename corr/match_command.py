@@ -51,7 +51,7 @@ def match(options: MatchOptions) -> str:
     handler = log_to(out / "run.log")
     try:
         photos = _photos(options, paths, out)
-        pairs = _pairs(photos, options)
+        pairs = _pairs(photos, options, out / "photos" / "looks")
         matches = _matches(photos, pairs, options, out)
         geometry = _geometry(photos.images, matches, options) if options.matcher.RIGID else {}
         record = _record(photos, matches, geometry, options, name)
@@ -117,10 +117,13 @@ def _photos(options: MatchOptions, paths: list[Path], out: Path) -> PhotoSet:
     return load_photos(reuse_or_run(out / "photos", key, work).folder)
 
 
-def _pairs(photos: PhotoSet, options: MatchOptions) -> list[Pair]:
+def _pairs(photos: PhotoSet, options: MatchOptions, folder: Path) -> list[Pair]:
     if len(options.photos) > 1 and not options.max_pairs:
         return all_pairs(len(photos.images))
-    return choose_pairs(photos.images, max_pairs=options.max_pairs)
+    return choose_pairs(
+        photos.images, max_pairs=options.max_pairs, per_photo=options.pairs_per_photo,
+        folder=folder, parallel=Parallel(options.executor, options.workers),
+    )  # fmt: skip
 
 
 def _matches(

@@ -42,6 +42,9 @@ class RunOptions:
 
     scene: SceneOptions = field(default_factory=SceneOptions)
     matcher: Matcher = field(default_factory=XFeatStar)
+    pairs_per_photo: int = (
+        0  # at most, of more than 30 photos; 0 = the 12 most alike and the next 4
+    )
     rescue: bool = True  # pairs that xfeat_star matches badly are matched again by `dense`
     poses: PoseSolver = field(default_factory=PoseSolver)
     seeder: Seeder = field(default_factory=Seeder)
@@ -62,6 +65,8 @@ class RunOptions:
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device}")
         check_workers(self.workers)
+        if self.pairs_per_photo < 0:
+            raise ValueError(f"pairs_per_photo must be 0 or more, got {self.pairs_per_photo}")
         if self.score_height < 16:
             raise ValueError(f"score_height must be 16 or more, got {self.score_height}")
 

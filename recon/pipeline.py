@@ -135,10 +135,13 @@ class Run:
         from corr.matching import load_matches, match_photos
         from corr.pairs import choose_pairs
 
-        pairs = choose_pairs(photos.images)
+        parallel = Parallel(self.options.executor, self.options.workers)
+        pairs = choose_pairs(
+            photos.images, per_photo=self.options.pairs_per_photo,
+            folder=self.folder("photos") / "looks", parallel=parallel,
+        )  # fmt: skip
         matcher = self.options.matcher
         rescue = self.rescue()
-        parallel = Parallel(self.options.executor, self.options.workers)
         key = digest(VERSIONS["matches"], matcher, rescue, self.stages[-1][1].key, pairs)
 
         def work(folder: Path) -> None:

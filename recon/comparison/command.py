@@ -75,12 +75,12 @@ def _drawn(table: Table, out: Path) -> dict[str, Any]:
 def _bar(table: Table, run: FinishedRun, k: int) -> dict[str, Any]:
     """A figure with a bar as long as its share of the column's largest."""
     column = table.columns[k]
-    value, best = run.values[column.name], table.best(column)
+    value = run.values[column.name]
     values = [v for r in table.runs if (v := r.values[column.name]) is not None]
     largest = max(values, default=0.0)
     share = 0.0 if value is None or largest <= 0 else max(0.0, value / largest)
-    return {"text": shown(value, column), "best": value is not None and value == best,
-            "percent": round(100 * share, 1)}  # fmt: skip
+    text = shown(value, column)
+    return {"text": text, "best": text == table.best(column), "percent": round(100 * share, 1)}
 
 
 def _link(run: FinishedRun, out: Path) -> str:

@@ -1,6 +1,6 @@
 """Which figures of a finished run stand in a comparison, by the kind of the run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +64,8 @@ ALIGNMENT_EVALUATION = (
     Figure("pairs", "total.pairs", 0),
     Figure("seconds a pair", "total.seconds_pair", 2, "low"),
 )
+AUC_AT = {"pose": ("5 deg", "10 deg", "20 deg"), "homography": ("3 px", "5 px", "10 px")}
 TWO_VIEW_EVALUATION = (
-    Figure("AUC 1 %", "headline.auc.0", 1, "high", 100.0),
-    Figure("AUC 2 %", "headline.auc.1", 1, "high", 100.0),
-    Figure("AUC 3 %", "headline.auc.2", 1, "high", 100.0),
     Figure("median error", "headline.median_error", 2, "low"),
     Figure("right matches %", "precision", 1, "high", 100.0),
     Figure("pairs", "pairs", 0),
@@ -81,6 +79,11 @@ SEMANTIC_EVALUATION = (
 )
 
 
+def _auc(record: Mapping[str, Any]) -> Iterator[Figure]:
+    for k, at in enumerate(AUC_AT.get(record.get("kind", ""), ())):
+        yield Figure(f"AUC@{at} %", f"headline.auc.{k}", 1, "high", 100.0)
+
+
 def kind_of(record: Mapping[str, Any]) -> tuple[str, tuple[Figure, ...]]:
     """What a run's JSON is about, and its figures; no figures: something else."""
     if "photos" in record and "metadata" in record:
@@ -90,7 +93,7 @@ def kind_of(record: Mapping[str, Any]) -> tuple[str, tuple[Figure, ...]]:
     if "registrar" in record and "total" in record:
         return f"alignment, {record['benchmark']}", ALIGNMENT_EVALUATION
     if "headline" in record:
-        return f"two views, {record['benchmark']}", TWO_VIEW_EVALUATION
+        return f"two views, {record['benchmark']}", (*_auc(record), *TWO_VIEW_EVALUATION)
     if "averages" in record:
         return f"semantic, {record['benchmark']}", SEMANTIC_EVALUATION
     return "", ()

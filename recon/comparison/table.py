@@ -23,12 +23,12 @@ class Table:
     columns: tuple[Figure, ...]  # that at least one run has
     runs: tuple[FinishedRun, ...]
 
-    def best(self, column: Figure) -> float | None:
-        """The best value of a column; None where nothing is better or all are the same."""
+    def best(self, column: Figure) -> str:
+        """The best value of a column as it is printed; empty where all look the same."""
         values = [v for run in self.runs if (v := run.values[column.name]) is not None]
-        if not column.best or len(set(values)) < 2:
-            return None
-        return max(values) if column.best == "high" else min(values)
+        if not column.best or len({shown(v, column) for v in values}) < 2:
+            return ""
+        return shown(max(values) if column.best == "high" else min(values), column)
 
     def cells(self, run: FinishedRun) -> list[str]:
         """Options and figures of a run as they are printed."""
@@ -75,8 +75,7 @@ def as_text(table: Table) -> str:
     for name, run in zip(table.names, table.runs, strict=True):
         cells = table.cells(run)
         for k, column in enumerate(table.columns, start=len(table.options)):
-            best = table.best(column)
-            cells[k] += "*" if best is not None and run.values[column.name] == best else " "
+            cells[k] += "*" if cells[k] == table.best(column) else " "
         rows.append([name, *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = 1 + len(table.options)
