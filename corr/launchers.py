@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-# What has to be installed for a preset, by how its name begins.
+OF_PLUGINS = ("joblib", "ray", "submitit_slurm")  # with their own defaults; presets refine them
+# What has to be installed for a launcher, by how its name begins.
 PLUGINS = {
     "joblib": ("hydra_joblib_launcher", "pip install 'few-view-recon[sweeps]'"),
-    "submitit": ("hydra_submitit_launcher", "pip install 'few-view-recon[sweeps]'"),
+    "s": ("hydra_submitit_launcher", "pip install 'few-view-recon[sweeps]'"),
     "ray": (
         "hydra_ray_launcher",
         "pip install 'few-view-recon[ray]' and pip install --no-deps hydra-ray-launcher",
@@ -38,8 +39,8 @@ def unusable(conf: Path, name: str, *, sweep: bool) -> str:
 
 
 def launchers(conf: Path) -> Sequence[str]:
-    """The presets' names."""
-    return sorted(path.stem for path in (conf / "hydra" / "launcher").glob("*.yaml"))
+    """The names of the plugins' launchers and of our presets."""
+    return sorted({*OF_PLUGINS, *(p.stem for p in (conf / "hydra" / "launcher").glob("*.yaml"))})
 
 
 def _installed(plugin: str) -> bool:

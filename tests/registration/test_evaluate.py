@@ -164,8 +164,8 @@ def test_changed_fragment_needs_another_folder(tmp_path):
 
 
 def test_newer_registrar_needs_another_folder(world, whole, monkeypatch):
-    monkeypatch.setattr(Open3DRansac, "VERSION", 2)
-    with pytest.raises(UserError, match="made with registrar_version=1, not 2"):
+    monkeypatch.setattr(Open3DRansac, "VERSION", 3)
+    with pytest.raises(UserError, match="made with registrar_version=2, not 3"):
         evaluate(options(world, whole))
 
 
