@@ -9,7 +9,8 @@ OF_PLUGINS = ("joblib", "ray", "submitit_slurm")  # with their own defaults; pre
 # What has to be installed for a launcher, by how its name begins.
 PLUGINS = {
     "joblib": ("hydra_joblib_launcher", "pip install 'few-view-recon[sweeps]'"),
-    "s": ("hydra_submitit_launcher", "pip install 'few-view-recon[sweeps]'"),
+    "slurm": ("hydra_submitit_launcher", "pip install 'few-view-recon[sweeps]'"),
+    "submitit": ("hydra_submitit_launcher", "pip install 'few-view-recon[sweeps]'"),
     "ray": (
         "hydra_ray_launcher",
         "pip install 'few-view-recon[ray]' and pip install --no-deps hydra-ray-launcher",
