@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from corr.errors import UserError
+from corr.folders import make_folder
 from corr.setup_note import keep_setup
 from corr.store import digest, strict_json, write_atomic
 from registration.datasets.benchmark import Benchmark
@@ -66,6 +67,7 @@ def _evaluate(options: EvalOptions) -> tuple[str, Scores | None]:
     """
     name = registrar_name(options.registrar)
     out = out_folder(options)
+    make_folder(out)
     benchmark = chosen_benchmark(options, out)
     options.executor.check(options.workers)
     setup = Setup(

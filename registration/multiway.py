@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from corr.errors import UserError
+from corr.folders import make_folder
 from corr.setup_note import keep_setup
 from corr.store import digest
 from registration.cloud import PointCloud
@@ -41,6 +42,7 @@ def multiway(options: MultiwayOptions) -> str:
     out = Path(options.out or f"outputs/multiway/{folder.name}").resolve()
     options.executor.check(options.workers)
     files = scan_files(folder)
+    make_folder(out)
     truth = None
     if options.truth:
         truth = read_truth(options.truth, frames_per_fragment=options.frames_per_fragment)

@@ -60,8 +60,8 @@ def test_driver_of_a_large_evaluation_stays_small(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     row = json.loads(done.stdout)
     print(
-        f"\n{row['pairs']} pairs in {row['seconds']:.1f} s of one core, {row['bookkeeping']:.2f} s of it for "
-        f"shards, {row['writing_results']:.2f} s for the result file; memory "
+        f"\n{row['pairs']} pairs in {row['seconds']:.1f} s of one core, {row['bookkeeping']:.2f} s "
+        f"of it for shards, {row['results']:.2f} s for results in and out; memory "
         f"{row['rss_quarter_mb']:.0f} MB after a quarter, {row['rss_end_mb']:.0f} MB at the end, "
         f"peak {row['peak_mb']:.0f} MB"
     )

@@ -1,7 +1,6 @@
 """Predict every pair of a set that is not predicted yet, from cached features."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ def _key(
     def key(pairs: Sequence[KeypointPair]) -> str:
         asked = hashlib.sha256(how.encode())
         for p in pairs:
-            names = json.dumps([p.key, p.source.name, p.target.name, len(p.source.uv)])
+            names = f"{p.key}\0{p.source.name}\0{p.target.name}\0{len(p.source.uv)}\0"
             asked.update(names.encode() + p.source.uv.tobytes())
         return asked.hexdigest()[:32]
 
