@@ -6,13 +6,13 @@ import socket
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
 from corr.errors import UserError
 from corr.sharding.executor import Answer, Answers, Executor, Shard, Task, Tries, Trouble, Work
-from corr.sharding.worker import guarded, thread_settings
+from corr.sharding.worker import guarded, thread_settings, trouble_of
 
 log = logging.getLogger(__name__)
 _AHEAD = 2  # shards per place in the cluster that are handed out, so that none waits for the next
@@ -144,6 +144,8 @@ def _result(ray: Any, reference: Any) -> list[bytes] | Trouble:
     """What a task gave; a loss of its worker, its node or its result is a trouble like others."""
     try:
         return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:  # the work could not even be loaded there
+        return replace(trouble_of(error.cause), traceback=str(error))
     except ray.exceptions.RayError as error:
         told = str(error).strip().splitlines() or [""]
         return Trouble(f"its worker or node was lost ({type(error).__name__}: {told[0][:160]})")
