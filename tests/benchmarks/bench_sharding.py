@@ -61,7 +61,7 @@ def test_driver_of_a_large_evaluation_stays_small(tmp_path):
     row = json.loads(done.stdout)
     print(
         f"\n{row['pairs']} pairs in {row['seconds']:.1f} s of one core, {row['bookkeeping']:.2f} s "
-        f"of it for shards, {row['results']:.2f} s to sort pairs and write results; memory "
+        f"of it for shards, {row['results']:.2f} s for the result file; memory "
         f"{row['rss_quarter_mb']:.0f} MB after a quarter, {row['rss_end_mb']:.0f} MB at the end, "
         f"peak {row['peak_mb']:.0f} MB"
     )
