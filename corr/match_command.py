@@ -24,6 +24,7 @@ from corr.pairs import all_pairs, choose_pairs
 from corr.photo_files import list_photos, unique_names
 from corr.photo_input import PhotoSet, load_photos, prepare_files
 from corr.photos import Image
+from corr.sharding import Parallel
 from corr.store import digest, file_digest, reuse_or_run, write_atomic
 from corr.two_view import PairGeometry, pair_geometry
 
@@ -42,6 +43,7 @@ def match(options: MatchOptions) -> str:
     Raises:
         UserError: A photo or its mask is not usable, or fewer than two are.
     """
+    options.executor.check(options.workers)
     paths = chosen_files(options.photos)
     name = choice_name(options.matcher, PAIR_MATCHERS)
     out = result_folder(options, paths, name)
@@ -49,7 +51,7 @@ def match(options: MatchOptions) -> str:
     handler = log_to(out / "run.log")
     try:
         photos = _photos(options, paths, out)
-        pairs = _pairs(photos, options)
+        pairs = _pairs(photos, options, out / "photos" / "looks")
         matches = _matches(photos, pairs, options, out)
         geometry = _geometry(photos.images, matches, options) if options.matcher.RIGID else {}
         record = _record(photos, matches, geometry, options, name)
@@ -115,10 +117,13 @@ def _photos(options: MatchOptions, paths: list[Path], out: Path) -> PhotoSet:
     return load_photos(reuse_or_run(out / "photos", key, work).folder)
 
 
-def _pairs(photos: PhotoSet, options: MatchOptions) -> list[Pair]:
+def _pairs(photos: PhotoSet, options: MatchOptions, folder: Path) -> list[Pair]:
     if len(options.photos) > 1 and not options.max_pairs:
         return all_pairs(len(photos.images))
-    return choose_pairs(photos.images, max_pairs=options.max_pairs)
+    return choose_pairs(
+        photos.images, max_pairs=options.max_pairs, per_photo=options.pairs_per_photo,
+        folder=folder, parallel=Parallel(options.executor, options.workers),
+    )  # fmt: skip
 
 
 def _matches(
@@ -128,7 +133,8 @@ def _matches(
     key = digest(VERSION, options.matcher, stage["key"], pairs)
 
     def work(folder: Path) -> None:
-        match_photos(photos.images, options.matcher, folder, pairs)
+        parallel = Parallel(options.executor, options.workers)
+        match_photos(photos.images, options.matcher, folder, pairs, parallel)
 
     return load_matches(reuse_or_run(out / "matches", key, work).folder)
 

@@ -16,6 +16,7 @@ from corr.semantic.features.stable_diffusion import StableDiffusionFeatures
 from corr.semantic.features.xfeat import XFeatFeatures
 from corr.semantic.hough import Hough
 from corr.semantic.transfer import Mutual, Nearest, Transfer, Window
+from corr.sharding import Executor, Local, Parallel, check_workers, register_executors
 
 SEMANTIC = ("spair71k", "pf_pascal", "pf_willow", "ap10k", "own")
 TWO_VIEW = ("megadepth1500", "scannet1500", "posed", "hpatches", "oxford")
@@ -96,6 +97,9 @@ class EvalOptions:
     mirrored: bool = False  # score the pairs a second time, with the source flipped
     cycles: str = ""  # k-CyPCK for these k, colons between: 2:3; empty = none
     worst: int = 24  # pairs that report.html shows, those that went wrong most; 0 = no page
+    executor: Executor = field(default_factory=Local)
+    workers: int = 1  # processes, with executor=local
+    scratch: str = ""  # of semantic pairs: folder or URL of finished ones while it runs; empty: out
     cache: str = "outputs/features"  # folder that keeps features from run to run
     memory_mb: float = 512.0  # MB of features kept in memory
     out: str = ""  # result folder; empty = outputs/eval/<benchmark>_<what is evaluated>
@@ -108,12 +112,17 @@ class EvalOptions:
         one_of("align", self.align, ALIGNMENTS)
         one_of("extent", self.extent, ("", *EXTENTS))
         parsed_lengths(self.cycles)
+        check_workers(self.workers)
         if not self.worst >= 0:
             raise ValueError(f"worst must be 0 or more, got {self.worst}")
         if not self.every >= 1:
             raise ValueError(f"every must be 1 or more, got {self.every}")
         if not self.memory_mb > 0:
             raise ValueError(f"memory_mb must be positive, got {self.memory_mb}")
+
+    def parallel(self) -> Parallel:
+        """How pairs and features are computed."""
+        return Parallel(self.executor, self.workers, self.scratch)
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -163,6 +172,8 @@ def register_eval() -> None:
     schema.features = MISSING  # the groups fill them
     schema.transfer = MISSING
     schema.matcher = MISSING
+    schema.executor = MISSING
+    register_executors()
     store.store(name="corr_eval_schema", node=schema)
     for name, kind in extractors().items():
         store.store(group="features", name=name, node=kind)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corr.help import group_choices
+from corr.launchers import unusable
 
 _KINDS = {
     "FloatNode": "a number", "IntegerNode": "a whole number", "BooleanNode": "true or false",
@@ -39,7 +40,11 @@ def check(conf: Path, config: str, arguments: list[str]) -> None:
     typed = [*known.overrides, *(a for a in rest if not a.startswith("-"))]
     if flags := [a for a in rest if a.startswith("-")]:
         raise UsageError(f"there is no flag {flags[0]}; --help lists the options")
-    values = [(key, v) for key, v in _parsed(typed, known.multirun) if not key.startswith("hydra")]
+    parsed = list(_parsed(typed, known.multirun))
+    for name in (v for key, found in parsed for v in found if key == "hydra/launcher"):
+        if why := unusable(conf, str(name), sweep=known.multirun):
+            raise UsageError(why)
+    values = [(key, v) for key, v in parsed if not key.startswith("hydra")]
     if not values:
         return
     with initialize_config_dir(version_base="1.3", config_dir=str(conf)):

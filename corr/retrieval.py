@@ -1,13 +1,17 @@
 """Which photos look alike: local features of a matcher's network, pooled to one vector a photo."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Float32
-from tqdm import tqdm
+from jaxtyping import Float32
 
 from corr.photos import Image
+from corr.sharding import ItemFiles, Parallel, Task, map_sharded, refuse_failures, split
 
 if TYPE_CHECKING:
     import torch
@@ -17,28 +21,81 @@ FEATURES = 400  # per photo, the most reliable ones
 WORDS = 32
 ROUNDS = 8  # of k-means
 SAMPLE = 20_000  # local features that the words are made from
+PHOTOS_PER_SHARD = 8
 
 
-def pooled_features(images: Sequence[Image], xfeat: Any) -> Float32[np.ndarray, "n d"]:
+@dataclass
+class LocalFeatures:
+    """Computes what is pooled of photos."""
+
+    images: Sequence[Image]
+    xfeat: Any = None  # kornia's XFeat with weights; None = loaded in the process that needs it
+
+    def __call__(self, photos: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of a NumPy file per photo."""
+        if self.xfeat is None:
+            from corr.matchers.xfeat import load_xfeat
+
+            self.xfeat = load_xfeat()
+        for photo in photos:
+            buffer = io.BytesIO()
+            np.save(buffer, _local(self.images[photo], self.xfeat))
+            yield buffer.getvalue()
+
+
+def pooled_features(
+    images: Sequence[Image],
+    xfeat: Any,
+    folder: Path | None = None,
+    parallel: Parallel | None = None,
+) -> Float32[np.ndarray, "n d"]:
     """A unit vector per photo; the inner product says how much two photos have in common.
-
-    Residuals of local features to the words of a vocabulary that is made from these photos are
-    summed per word, so that no training set is needed; deterministic.
 
     Args:
         images: The photos.
         xfeat: Kornia's XFeat with weights.
+        folder: Keeps local features of these photos; None = they are computed anew.
+        parallel: Where they are computed; None = in this process.
+
+    Raises:
+        UserError: Photos failed.
+    """
+    if folder is None:
+        with TemporaryDirectory() as temporary:
+            return pooled_features(images, xfeat, Path(temporary), parallel)
+    parallel = parallel or Parallel()
+    folder.mkdir(parents=True, exist_ok=True)
+    size = parallel.executor.shard_size or (1 if parallel.here else PHOTOS_PER_SHARD)
+    failures = map_sharded(
+        Task(LocalFeatures(images, xfeat if parallel.here else None)),
+        split(range(len(images)), size), ItemFiles(lambda k: folder / f"{k}.npy"),
+        parallel.executor, workers=parallel.workers, label="look at photos", unit="photo",
+    )  # fmt: skip
+    refuse_failures(failures, len(images), name=lambda k: images[k].name, unit="photo")
+    return pool([folder / f"{k}.npy" for k in range(len(images))])
+
+
+def pool(files: Sequence[Path]) -> Float32[np.ndarray, "n d"]:
+    """Unit vectors from photos' local features, which stay on disk behind memory maps.
+
+    Residuals of local features to the words of a vocabulary that is made from these photos are
+    summed per word, so that no training set is needed; deterministic. In memory are 8 kB a photo.
+
+    Args:
+        files: NumPy files of m x d unit vectors, one per photo.
 
     Source: Jégou et al., VLAD, CVPR 2010; per-word normalisation: Arandjelović and Zisserman,
     CVPR 2013.
     """
-    local = [
-        _local(image, xfeat)
-        for image in tqdm(images, desc="look at photos", unit="photo", leave=False)
-    ]
-    stacked = np.concatenate(local)
-    words = _words(stacked[:: max(1, len(stacked) // SAMPLE)])
-    return np.stack([_vlad(features, words) for features in local])
+    counts = [len(np.load(file, mmap_mode="r")) for file in files]
+    step = max(1, sum(counts) // SAMPLE)
+    sample, first = [], 0
+    for file, count in zip(files, counts, strict=True):
+        # Every step-th of all features in a row, as if they were one array.
+        sample.append(np.array(np.load(file, mmap_mode="r")[-first % step :: step]))
+        first += count
+    words = _words(np.concatenate(sample))
+    return np.stack([_vlad(np.load(file), words) for file in files])
 
 
 def _local(image: Image, xfeat: Any) -> Float32[np.ndarray, "m d"]:
@@ -82,7 +139,7 @@ def _words(features: Float32[np.ndarray, "m d"]) -> Float32[np.ndarray, "w d"]:
 
 def _vlad(
     features: Float32[np.ndarray, "m d"], words: Float32[np.ndarray, "w d"]
-) -> Float[np.ndarray, " wd"]:
+) -> Float32[np.ndarray, " wd"]:
     nearest = (features @ words.T).argmax(1)
     sums = np.zeros_like(words)
     np.add.at(sums, nearest, features - words[nearest])

@@ -7,6 +7,7 @@ import logging
 import math
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,13 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     if isinstance(data, str):
         data = data.encode()
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def write_unique(path: Path, data: bytes) -> None:
+    """`write_atomic` where several processes may write the same file; the last one stays."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     temporary.write_bytes(data)
     temporary.replace(path)
 

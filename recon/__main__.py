@@ -1,7 +1,8 @@
-"""`python -m recon run | eval | eval-mesh | features | localize | export | render | view`."""
+"""`python -m recon`: run, eval, eval-mesh, compare, features, localize, export, render, view."""
 
 from corr.cli import Command, dispatch
 from recon.options import EvalOptions, RunOptions, register_eval, register_run
+from recon.options_compare import CompareOptions, register_compare
 from recon.options_eval_mesh import EvalMeshOptions, register_eval_mesh
 from recon.options_export import ExportOptions, register_export
 from recon.options_features import FeaturesOptions, register_features
@@ -26,6 +27,12 @@ def _eval_mesh(options: EvalMeshOptions) -> None:
     from recon.eval_mesh import eval_mesh
 
     print(eval_mesh(options))
+
+
+def _compare(options: CompareOptions) -> None:
+    from recon.comparison.command import compare
+
+    print(compare(options))
 
 
 def _features(options: FeaturesOptions) -> None:
@@ -96,6 +103,13 @@ COMMANDS = {
         "a mesh beside the true surface: distances, F1, normals, pictures",
         _eval_mesh,
         register_eval_mesh,
+    ),
+    "compare": Command(
+        "recon_compare",
+        "finished runs side by side: a table and a page",
+        _compare,
+        register_compare,
+        positional="runs",
     ),
     "features": Command(
         "recon_features",

@@ -11,6 +11,7 @@ from time import perf_counter
 from corr.errors import UserError
 from corr.matchers.base import Matcher
 from corr.photo_input import PhotoSet, load_photos
+from corr.sharding import EXECUTORS
 from corr.store import file_digest
 from recon.colmap_io import read_colmap
 from recon.held_out import score_held_out, summarise
@@ -189,7 +190,9 @@ def read_options(run: Path) -> RunOptions:
 
     saved = OmegaConf.load(run / "config.yaml")
     names = json.loads((run / "choices.json").read_text())
-    schema = OmegaConf.structured(RunOptions(matcher=MATCHERS[names["matcher"]]()))
+    executor = EXECUTORS[names.get("executor", "local")]()  # runs of before there was a choice
+    matcher = MATCHERS[names["matcher"]]()
+    schema = OmegaConf.structured(RunOptions(matcher=matcher, executor=executor))
     options = OmegaConf.to_object(OmegaConf.merge(schema, saved))
     assert isinstance(options, RunOptions)
     return options

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from corr.matchers.base import Matcher
 from corr.matchers.choices import MATCHERS
 from corr.matchers.xfeat import XFeatStar
+from corr.sharding import Executor, Local, check_workers, register_executors
 from recon.export.choice import SplatExport
 from recon.poses.solve import PoseSolver
 from recon.scale import ScaleOptions
@@ -42,6 +43,9 @@ class RunOptions:
 
     scene: SceneOptions = field(default_factory=SceneOptions)
     matcher: Matcher = field(default_factory=XFeatStar)
+    pairs_per_photo: int = (
+        0  # at most, of more than 30 photos; 0 = the 12 most alike and the next 4
+    )
     rescue: bool = True  # pairs that xfeat_star matches badly are matched again by `dense`
     poses: PoseSolver = field(default_factory=PoseSolver)
     seeder: Seeder = field(default_factory=Seeder)
@@ -53,6 +57,8 @@ class RunOptions:
         "default"  # quick | default | best | gpu_quick | gpu_best: sets the stages' numbers
     )
     device: str = "auto"  # auto | cpu | cuda
+    executor: Executor = field(default_factory=Local)
+    workers: int = 1  # processes that match photos, with executor=local
     seed: int = 0  # of everything random
     score_height: int = 480  # px, picture height at which held-out photos are compared
     out: str = ""  # result folder; empty = outputs/<name of the photo folder>
@@ -60,6 +66,9 @@ class RunOptions:
     def __post_init__(self):
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device}")
+        check_workers(self.workers)
+        if self.pairs_per_photo < 0:
+            raise ValueError(f"pairs_per_photo must be 0 or more, got {self.pairs_per_photo}")
         if self.score_height < 16:
             raise ValueError(f"score_height must be 16 or more, got {self.score_height}")
 
@@ -91,6 +100,8 @@ def register_run() -> None:
     store = ConfigStore.instance()
     schema = OmegaConf.structured(RunOptions)
     schema.matcher = MISSING  # the group fills it; into one matcher no other can be merged
+    schema.executor = MISSING
+    register_executors()
     store.store(name="run_schema", node=schema)
     for name, matcher in MATCHERS.items():
         store.store(group="matcher", name=name, node=matcher)

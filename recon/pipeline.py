@@ -12,7 +12,9 @@ import numpy as np
 
 from corr.errors import UserError
 from corr.folders import log_to, make_folder
+from corr.options import choice_name
 from corr.photo_input import PhotoSet, list_photos, load_photos, prepare_photos
+from corr.sharding import EXECUTORS, Parallel
 from corr.store import Stage, digest, file_digest, peak_memory_mb, reuse_or_run, write_atomic
 from recon import workspace
 from recon.options import MATCHERS, QUALITIES, RunOptions, SceneOptions
@@ -92,6 +94,7 @@ class Run:
 
         if options.quality not in QUALITIES:
             raise UserError(f"quality must be one of {', '.join(QUALITIES)}, got {options.quality}")
+        options.executor.check(options.workers)
         sample = not options.scene.images
         self.scene = workspace.absolute(workspace.with_sample(options.scene))
         self.options = hold_known_poses(replace(options, scene=self.scene))
@@ -105,8 +108,11 @@ class Run:
         make_folder(self.out)
         config = OmegaConf.to_yaml(OmegaConf.structured(self.options))
         write_atomic(self.out / "config.yaml", config)
-        matcher = next(n for n, kind in MATCHERS.items() if type(options.matcher) is kind)
-        write_atomic(self.out / "choices.json", json.dumps({"matcher": matcher}))
+        choices = {
+            "matcher": choice_name(options.matcher, MATCHERS),
+            "executor": choice_name(options.executor, EXECUTORS),
+        }
+        write_atomic(self.out / "choices.json", json.dumps(choices))
         self.stages: list[tuple[str, Stage]] = []
         self.start = perf_counter()
 
@@ -131,15 +137,19 @@ class Run:
         from corr.matching import load_matches, match_photos
         from corr.pairs import choose_pairs
 
-        pairs = choose_pairs(photos.images)
+        parallel = Parallel(self.options.executor, self.options.workers)
+        pairs = choose_pairs(
+            photos.images, per_photo=self.options.pairs_per_photo,
+            folder=self.folder("photos") / "looks", parallel=parallel,
+        )  # fmt: skip
         matcher = self.options.matcher
         rescue = self.rescue()
         key = digest(VERSIONS["matches"], matcher, rescue, self.stages[-1][1].key, pairs)
 
         def work(folder: Path) -> None:
-            match_photos(photos.images, matcher, folder, pairs)
+            match_photos(photos.images, matcher, folder, pairs, parallel)
             if rescue is not None:
-                rescue.run(photos.images, folder)
+                rescue.run(photos.images, folder, parallel)
 
         return load_matches(self._stage("matches", key, work).folder)
 

@@ -20,6 +20,7 @@ from corr.matchers.base import Matcher
 from corr.matches import Matches
 from corr.matching import load_matches, match_photos, pair_file
 from corr.photos import Image
+from corr.sharding import Parallel
 from corr.store import write_atomic
 from recon.mirrored import find_mirrored, mirrored_reason
 from recon.poses.connected import parts
@@ -44,7 +45,7 @@ class Rescue:
     needed: int = 40  # verified dense matches of a pair; with fewer the first matcher's stay
     strong_share: float = 0.1  # of a photo's cells: verified matches that hold two photos together
 
-    def run(self, images: Sequence[Image], folder: Path) -> None:
+    def run(self, images: Sequence[Image], folder: Path, parallel: Parallel | None = None) -> None:
         """Replace the matches of weak pairs in a folder of `match_photos`; writes `rescue.json`.
 
         Interrupted, it continues: what is to be matched again is decided once.
@@ -56,7 +57,7 @@ class Rescue:
         pairs = _planned(dense, lambda: self.choose(images, counts))
         if pairs:
             log.info("rescue: %d pairs are matched again, densely", len(pairs))
-            match_photos(images, self.matcher, dense, pairs)
+            match_photos(images, self.matcher, dense, pairs, parallel)
             inliers = count_inliers(images, load_matches(dense))
             pairs = [pair for pair in pairs if inliers[pair] >= self.needed]
             _take(dense, folder, pairs)
@@ -64,7 +65,7 @@ class Rescue:
         again = _planned(turned, lambda: self.lonely(counts))
         if again and self.turning is not None:
             log.info("rescue: %d pairs are matched again in quarter turns", len(again))
-            match_photos(images, self.turning, turned, again)
+            match_photos(images, self.turning, turned, again, parallel)
             inliers = count_inliers(images, load_matches(turned))
             again = [pair for pair in again if inliers[pair]]
             _take(turned, folder, again)

@@ -7,7 +7,7 @@ indoor fragments: a ranking that makes sense, not a calibration.
 from abc import abstractmethod
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -24,6 +24,7 @@ from registration.described import (
     refit,
     rigid_from,
 )
+from registration.one_thread import one_thread
 from registration.registrar import Registrar
 from registration.result import Hypothesis, Registration
 
@@ -61,7 +62,7 @@ class FpfhRegistrar(Registrar):
         return feature_matches(source, target, mutual=False)
 
     def register(self, source: Any, target: Any, *, seed: int = 0) -> Registration:
-        """Match, estimate, perhaps refit; repeatable with one OpenMP thread."""
+        """Match, estimate, perhaps refit; repeatable."""
         import open3d as o3d
 
         start = perf_counter()
@@ -70,7 +71,8 @@ class FpfhRegistrar(Registrar):
         if len(matches) < 3:
             return _no_answer(f"only {len(matches)} matches of descriptors")
         o3d.utility.random.seed(seed)
-        moved = self.estimate(source, target, matches)
+        with one_thread():
+            moved = self.estimate(source, target, matches)
         a, b = source.cloud.xyz[matches[:, 0]], target.cloud.xyz[matches[:, 1]]
         if self.refit:
             moved = refit(a, b, moved, 2 * source.voxel)
@@ -82,6 +84,8 @@ class FpfhRegistrar(Registrar):
 @dataclass
 class Open3DRansac(FpfhRegistrar):
     """Open3D's RANSAC on matched FPFH."""
+
+    VERSION: ClassVar[int] = 2  # one thread
 
     mutual: bool = True  # only matches that are nearest in both directions
     iterations: int = 50_000  # at most; it stops early at the confidence

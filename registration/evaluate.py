@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from corr.errors import UserError
+from corr.folders import make_folder
 from corr.setup_note import keep_setup
 from corr.store import digest, strict_json, write_atomic
 from registration.datasets.benchmark import Benchmark
@@ -66,7 +67,9 @@ def _evaluate(options: EvalOptions) -> tuple[str, Scores | None]:
     """
     name = registrar_name(options.registrar)
     out = out_folder(options)
+    make_folder(out)
     benchmark = chosen_benchmark(options, out)
+    options.executor.check(options.workers)
     setup = Setup(
         with_keypoints(options.registrar, options.counts()[0]),
         voxel=options.voxel or benchmark.voxel,
@@ -80,7 +83,7 @@ def _evaluate(options: EvalOptions) -> tuple[str, Scores | None]:
     part, parts = (int(v) for v in options.shard.split("/"))
     file = out / ("predictions.jsonl" if parts == 1 else f"predictions_{part}of{parts}.jsonl")
     label = f"{benchmark.name} {name}"
-    predict(shard(tasks, part, parts), setup, file, workers=options.workers, label=label)
+    predict(shard(tasks, part, parts), setup, file, parallel=options.parallel(), label=label)
     predictions = read_all(out)
     absent = sum(t.key not in predictions for t in tasks)
     if absent:

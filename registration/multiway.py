@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from corr.errors import UserError
+from corr.folders import make_folder
 from corr.setup_note import keep_setup
 from corr.store import digest
 from registration.cloud import PointCloud
@@ -39,7 +40,9 @@ def multiway(options: MultiwayOptions) -> str:
     """
     folder = Path(options.clouds).expanduser().resolve()
     out = Path(options.out or f"outputs/multiway/{folder.name}").resolve()
+    options.executor.check(options.workers)
     files = scan_files(folder)
+    make_folder(out)
     truth = None
     if options.truth:
         truth = read_truth(options.truth, frames_per_fragment=options.frames_per_fragment)
@@ -123,7 +126,8 @@ def _predictions(
         )
     ]  # fmt: skip
     label = f"pairs, {registrar_name(options.registrar)}"
-    return predict(tasks, setup, out / "predictions.jsonl", workers=options.workers, label=label)
+    file = out / "predictions.jsonl"
+    return predict(tasks, setup, file, parallel=options.parallel(), label=label)
 
 
 def thinned(cloud: PointCloud, voxel: float) -> PointCloud:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
+from corr.sharding import Executor, Local, Parallel, register_executors
 from registration.baselines import BASELINES, Open3DRansac
 from registration.registrar import Registrar
 
@@ -26,7 +27,9 @@ class EvalOptions:
     scenes: str = ""  # parts of their names, colons between: redkitchen:hotel1; empty = all
     voxel: float = 0.0  # m, working resolution; 0 = the benchmark's
     seed: int = 0  # of everything random
-    workers: int = 1  # processes
+    executor: Executor = field(default_factory=Local)
+    workers: int = 1  # processes, with executor=local
+    scratch: str = ""  # folder or fsspec URL of finished pairs while it runs; empty = in out
     shard: str = "1/1"  # i/n: this run's part of the pairs; the last one to finish scores
     out: str = ""  # result folder; empty = outputs/eval/<benchmark>_<registrar>_<orientation>
 
@@ -44,6 +47,10 @@ class EvalOptions:
         part = re.fullmatch(r"(\d+)/(\d+)", self.shard)
         if not part or not 1 <= int(part[1]) <= int(part[2]):
             raise ValueError(f"shard must be i/n with 1 <= i <= n, got {self.shard}")
+
+    def parallel(self) -> Parallel:
+        """How the pairs are computed."""
+        return Parallel(self.executor, self.workers, self.scratch)
 
     def counts(self) -> list[int]:
         """The numbers of key-points that are asked for."""
@@ -71,7 +78,9 @@ class MultiwayOptions:
     truth: str = ""  # gt.log of pairs (several: colons between) or a trajectory; empty = unknown
     frames_per_fragment: int = 1  # of a trajectory; 1 = it has one pose per scan
     seed: int = 0  # of everything random
-    workers: int = 1  # processes
+    executor: Executor = field(default_factory=Local)
+    workers: int = 1  # processes, with executor=local
+    scratch: str = ""  # folder or fsspec URL of finished pairs while it runs; empty = in out
     out: str = ""  # result folder; empty = outputs/multiway/<name of the folder>
 
     def __post_init__(self):
@@ -85,6 +94,10 @@ class MultiwayOptions:
             _at_least(name, getattr(self, name), 1)
         for name in ("voxel", "cycle_deg", "cycle_voxels", "preference"):
             _at_least(name, getattr(self, name), 0)
+
+    def parallel(self) -> Parallel:
+        """How the pairs are computed."""
+        return Parallel(self.executor, self.workers, self.scratch)
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -126,7 +139,9 @@ def _register(name: str, options: type) -> None:
 
     store = ConfigStore.instance()
     schema = OmegaConf.structured(options)
-    schema.registrar = MISSING  # the group fills it
+    schema.registrar = MISSING  # the groups fill them
+    schema.executor = MISSING
+    register_executors()
     store.store(name=name, node=schema)
     for choice, kind in registrars().items():
         store.store(group="registrar", name=choice, node=kind)

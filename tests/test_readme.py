@@ -122,9 +122,8 @@ def test_command_runs(words, home):
     assert done.returncode == (2 if usage else 0), done.stderr[-3000:]
     assert "Traceback" not in done.stderr
     reports = re.findall(r"^report: (\S+\.(?:html|md))$", done.stdout, re.MULTILINE)
-    works = words[1:2] in (["run"], ["eval"], ["eval-mesh"]) and not {"--help", "--cfg"} & set(
-        words
-    )
+    pages = (["run"], ["eval"], ["eval-mesh"], ["compare"])
+    works = words[1:2] in pages and not {"--help", "--cfg"} & set(words)
     assert len(reports) == (works and (2 if "-m" in words else 1))
     assert all((home / report).is_file() for report in reports)
 
@@ -273,7 +272,12 @@ def test_option_exists(package, override):
     override = override.replace("=~/", "=/")  # the dispatcher expands it
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         # An option of one choice alone is asked for together with that choice.
-        chosen = ["method=asic"] if override.startswith("method.frames=") else []
+        only_with = {
+            "method.frames=": ["method=asic"], "executor.gpus=": ["executor=ray"],
+            "hydra.launcher.n_jobs=": ["hydra/launcher=joblib"],
+            "hydra.launcher.partition=": ["hydra/launcher=slurm_gpu"],
+        }  # fmt: skip
+        chosen = next((v for k, v in only_with.items() if override.startswith(k)), [])
         compose(name, overrides=[*chosen, override])
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,14 +10,14 @@ from time import perf_counter
 import numpy as np
 from jaxtyping import Float
 from PIL import Image as PilImage
-from tqdm import tqdm
 
-from corr.evaluation.predict import load
+from corr.evaluation.predict import PAIRS_PER_SHARD, load
 from corr.evaluation.sets import PairSet, PhotoFile, TruePair
 from corr.geometry.epipolar import normalised, pose_error_deg, symmetric_epipolar_sq
 from corr.geometry.robust import homography, relative_pose
 from corr.lines import appended, complete_lines
 from corr.matches import Matches
+from corr.sharding import Parallel, Store, Task, map_sharded, refuse_failures, split
 
 CORRECT_PX = 3.0  # of homographies: transfer error up to which a match is right
 
@@ -66,21 +66,65 @@ def read_estimates(folder: Path) -> dict[Job, Estimate]:
     return {(e.key, e.estimator, e.threshold): e for e in found}
 
 
+Way = tuple[str, float]
+Todo = tuple[TruePair, tuple[Way, ...]]
+
+
+@dataclass
+class Estimating:
+    """Estimates by several ways from the stored matches of pairs; lines of each pair."""
+
+    whole: PairSet
+    folder: Path
+    seed: int
+
+    def __call__(self, items: Sequence[Todo]) -> Iterator[bytes]:
+        """Lines of estimates, all of a pair together."""
+        for pair, ways in items:
+            seen = Seen.of(pair, load(self.folder, pair.key), self.whole)
+            yield "\n".join(to_line(seen.estimate(*way, self.seed)) for way in ways).encode()
+
+
+@dataclass
+class Lines(Store):
+    """Keeps payloads as lines of a file."""
+
+    add: Callable[[str], None]
+
+    def holds(self, items: Sequence[Todo]) -> bool:
+        """Never: what is estimated is not asked for."""
+        return False
+
+    def keep(self, items: Sequence[Todo], payloads: Sequence[bytes]) -> None:
+        """Add the lines of a shard."""
+        for payload in payloads:
+            for line in payload.decode().splitlines():
+                self.add(line)
+
+
 def estimate(
     pairs: Sequence[TruePair], whole: PairSet, folder: Path, file: Path,
     *, estimators: Sequence[str], thresholds: Sequence[float], seed: int,
+    parallel: Parallel | None = None,
 ) -> None:  # fmt: skip
-    """Estimate what is still missing, keeping each answer as it comes."""
+    """Estimate what is still missing, keeping each answer as it comes.
+
+    Raises:
+        UserError: Pairs failed; the others are kept.
+    """
+    parallel = parallel or Parallel()
     done = read_estimates(folder)
-    ways = list(itertools.product(estimators, thresholds))
-    todo = [p for p in pairs if any((p.key, *way) not in done for way in ways)]
+    every = list(itertools.product(estimators, thresholds))
+    todo = [(p, tuple(way for way in every if (p.key, *way) not in done)) for p in pairs]
+    todo = [(pair, ways) for pair, ways in todo if ways]
     own = [to_line(e) for e in complete_lines(file, from_line)]
+    size = parallel.executor.shard_size or (1 if parallel.here else PAIRS_PER_SHARD)
     with appended(file, own) as add:
-        for pair in tqdm(todo, desc="estimate", unit="pair", disable=len(todo) < 20):
-            seen = Seen.of(pair, load(folder, pair.key), whole)
-            for way in ways:
-                if (pair.key, *way) not in done:
-                    add(to_line(seen.estimate(*way, seed)))
+        failures = map_sharded(
+            Task(Estimating(whole, folder, seed)), split(todo, size), Lines(add),
+            parallel.executor, workers=parallel.workers, label="estimate",
+        )  # fmt: skip
+    refuse_failures(failures, len(todo), name=lambda item: item[0].key)
 
 
 @dataclass(frozen=True, eq=False)

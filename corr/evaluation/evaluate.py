@@ -36,16 +36,19 @@ def evaluate(options: EvalOptions) -> str:
     two = options.two_view
     if not options.matcher.RIGID:
         raise UserError("two-view benchmarks are of one rigid scene; choose another matcher=")
+    options.executor.check(options.workers)
     whole = chosen_pairs(options)
     name = choice_name(options.matcher, PAIR_MATCHERS)
     out = Path(options.out or f"outputs/eval/{options.benchmark}_{name}").resolve()
     make_folder(out)
     keep_setup(out, _setup(options, name, whole))
     pairs = shard(whole.pairs, two.shard)
-    predict(pairs, options.matcher, out, shard_file(out, "predictions", two.shard))
+    parallel = options.parallel()
+    predict(pairs, options.matcher, out, shard_file(out, "predictions", two.shard), parallel)
     estimate(
         pairs, whole, out, shard_file(out, "estimates", two.shard),
         estimators=two.estimator_list(), thresholds=two.threshold_list(), seed=two.seed,
+        parallel=parallel,
     )  # fmt: skip
     matched = read_matched(out)
     if absent := sum(p.key not in matched for p in whole.pairs):

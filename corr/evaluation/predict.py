@@ -2,13 +2,12 @@
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 from PIL import Image as PilImage
-from tqdm import tqdm
 
 from corr.errors import UserError
 from corr.evaluation.sets import PhotoFile, TruePair, safe_key
@@ -16,7 +15,10 @@ from corr.lines import appended, complete_lines
 from corr.matchers.base import Matcher
 from corr.matches import Matches
 from corr.photos import Image
+from corr.sharding import Parallel, Store, Task, map_sharded, refuse_failures, split
 from corr.store import write_atomic
+
+PAIRS_PER_SHARD = 8  # a photo's features are computed anew for every shard
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,58 @@ def read_matched(folder: Path) -> dict[str, Matched]:
     return {m.key: m for m in lines if matches_file(folder, m.key).is_file()}
 
 
-def predict(pairs: Sequence[TruePair], matcher: Matcher, folder: Path, file: Path) -> None:
+@dataclass
+class TimedPairs:
+    """Matches pairs of indices; of each the number of matches, the seconds, and a file's bytes."""
+
+    images: Sequence[Image]
+    matcher: Matcher
+
+    def __call__(self, pairs: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        """A line of JSON and the bytes of a file of matches, per pair."""
+        start = perf_counter()
+        for _, found in self.matcher.match_pairs(self.images, pairs):
+            seconds, buffer = perf_counter() - start, io.BytesIO()
+            found.save(buffer)
+            head = json.dumps({"matches": len(found), "seconds": round(seconds, 4)})
+            yield head.encode() + b"\n" + buffer.getvalue()
+            start = perf_counter()
+
+
+@dataclass
+class MatchedPairs(Store):
+    """Keeps the matches of pairs in files, and then a line for each.
+
+    Args:
+        keys: Of the pairs, by their indices.
+        folder: Of the whole evaluation.
+        add: Appends a line.
+    """
+
+    keys: Mapping[tuple[int, int], str]
+    folder: Path
+    add: Callable[[str], None]
+
+    def holds(self, items: Sequence[tuple[int, int]]) -> bool:
+        """Never: what is matched is not asked for."""
+        return False
+
+    def keep(self, items: Sequence[tuple[int, int]], payloads: Sequence[bytes]) -> None:
+        """Write a file and a line per pair."""
+        for item, payload in zip(items, payloads, strict=True):
+            head, _, matches = payload.partition(b"\n")
+            key = self.keys[item]
+            write_atomic(matches_file(self.folder, key), matches)
+            self.add(json.dumps({"key": key, **json.loads(head)}))
+
+
+def predict(
+    pairs: Sequence[TruePair],
+    matcher: Matcher,
+    folder: Path,
+    file: Path,
+    parallel: Parallel | None = None,
+) -> None:
     """Match the pairs that are still to be matched, keeping each as it comes.
 
     Args:
@@ -72,7 +125,12 @@ def predict(pairs: Sequence[TruePair], matcher: Matcher, folder: Path, file: Pat
         matcher: Gets the photos at their full size; its `max_side` says what it looks at.
         folder: Of the whole evaluation.
         file: Lines of this shard.
+        parallel: Where it is computed; None = in this process.
+
+    Raises:
+        UserError: Pairs failed; the others are kept.
     """
+    parallel = parallel or Parallel()
     done = read_matched(folder)
     todo = [p for p in pairs if p.key not in done]
     (folder / "matches").mkdir(parents=True, exist_ok=True)
@@ -83,18 +141,14 @@ def predict(pairs: Sequence[TruePair], matcher: Matcher, folder: Path, file: Pat
         files = {p.name: p for pair in todo for p in (pair.a, pair.b)}
         images = [as_image(f) for f in files.values()]
         number = {name: k for k, name in enumerate(files)}
-        indices = [(number[p.a.name], number[p.b.name]) for p in todo]
-        bar = tqdm(
-            matcher.match_pairs(images, indices), desc="match", unit="pair", total=len(pairs),
-            initial=len(pairs) - len(todo),
+        keys = {(number[p.a.name], number[p.b.name]): p.key for p in todo}
+        size = parallel.executor.shard_size or (1 if parallel.here else PAIRS_PER_SHARD)
+        failures = map_sharded(
+            Task(TimedPairs(images, matcher if parallel.here else replace(matcher))),
+            split(list(keys), size), MatchedPairs(keys, folder, add), parallel.executor,
+            workers=parallel.workers, label="match",
         )  # fmt: skip
-        start = perf_counter()
-        for pair, (_, found) in zip(todo, bar, strict=True):
-            seconds, buffer = perf_counter() - start, io.BytesIO()
-            found.save(buffer)
-            write_atomic(matches_file(folder, pair.key), buffer.getvalue())
-            add(json.dumps(asdict(Matched(pair.key, len(found), round(seconds, 4)))))
-            start = perf_counter()
+    refuse_failures(failures, len(todo), name=lambda pair: keys[pair])
 
 
 def as_image(photo: PhotoFile) -> Image:

@@ -3,7 +3,10 @@
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from corr.matchers.feature_files import FeatureFiles
 
 Key = tuple[int, int, int]  # photo, quarter turns, tile (-1 = whole)
 
@@ -15,10 +18,12 @@ class FeatureStore:
     Args:
         pairs: All pairs that are to come; a photo's features are dropped after its last one.
         limit_mb: MB of features to keep; those of the pair at hand are always kept.
+        files: Where features are also kept on disk.
     """
 
     pairs: Sequence[tuple[int, int]]
     limit_mb: float
+    files: "FeatureFiles | None" = None
 
     def __post_init__(self):
         self._left = Counter(i for pair in self.pairs for i in pair)
@@ -28,7 +33,7 @@ class FeatureStore:
     def get(self, key: Key, compute: Callable[[], Any]) -> Any:
         """The features of a key, computed if they are not at hand."""
         if key not in self._kept:
-            self._kept[key] = compute()
+            self._kept[key] = self.files.get(key, compute) if self.files else compute()
             self._bytes[key] = size_bytes(self._kept[key])
             self._shrink()
         self._kept.move_to_end(key)

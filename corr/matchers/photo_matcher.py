@@ -5,11 +5,13 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from corr.matchers.base import Matcher
+from corr.matchers.feature_files import FeatureFiles, to_bytes
 from corr.matchers.feature_store import FeatureStore
 from corr.matchers.picture import Picture, Place
 from corr.matchers.tiles import Tiling, tile_pairs, tiling
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 TILE_IDS = 1 << 32  # ids of a tile's points start at (tile + 1) times this
 TURN_IDS = 1 << 48  # and those of a turned photo at turns times this
 TURNS = (0, 1, 2, 3)
+WHOLE = -1  # the number of the tile that is the whole photo
 
 
 @dataclass
@@ -50,6 +53,23 @@ class PhotoMatcher(Matcher):
         if not self.cache_mb > 0:
             raise ValueError(f"matcher.cache_mb must be positive, got {self.cache_mb}")
 
+    files = None  # type: FeatureFiles | None  # of features on disk; no option, see `sharing`
+
+    def sharing(self, folder: Path) -> "PhotoMatcher":
+        """This matcher with features of the one photo set on disk, for several processes."""
+        shared = replace(self)
+        shared.files = FeatureFiles(folder)
+        return shared
+
+    def features_file(self, photo: int) -> Path:
+        """Where a whole photo's features lie, after `sharing`."""
+        assert self.files is not None
+        return self.files.file((photo, 0, WHOLE))
+
+    def described_bytes(self, photo: int, image: Image) -> bytes:
+        """What is to stand in that file."""
+        return to_bytes(_Photo(photo, image, FeatureStore([], self.cache_mb), self).whole(0))
+
     @abstractmethod
     def _describe(self, picture: Picture) -> Any:
         """The features of a picture: a dataclass of tensors or arrays."""
@@ -65,7 +85,7 @@ class PhotoMatcher(Matcher):
 
         A photo's features are computed at its first pair and dropped after its last.
         """
-        store = FeatureStore(pairs, self.cache_mb)
+        store = FeatureStore(pairs, self.cache_mb, self.files)
         for a, b in pairs:
             found = self._pair(_Photo(a, images[a], store, self), _Photo(b, images[b], store, self))
             yield (a, b), found
@@ -151,7 +171,7 @@ class _Photo:
         def compute() -> _Described:
             return self._described(Picture.whole(self.image), turns)
 
-        return self.store.get((self.index, turns, -1), compute)
+        return self.store.get((self.index, turns, WHOLE), compute)
 
     def part(self, turns: int, index: int) -> _Described:
         def compute() -> _Described:

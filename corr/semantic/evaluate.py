@@ -35,6 +35,7 @@ def evaluate(options: EvalOptions) -> str:
         UserError: The folder is no such benchmark, or `out` holds another run.
     """
     self_check()
+    options.executor.check(options.workers)
     pairs = chosen_pairs(options)
     features = choice_name(options.features, extractors()) + ("_head" if options.head else "")
     photos = pairs.photos
@@ -109,8 +110,8 @@ def _predictions(
     if pose:
         flipped = (flipped_side(p.source) for p in pairs.pairs)
         photos = {**photos, **{side.name: side for side in flipped}}
-    cache.fill(photos.values())
-    return predict(pairs, cache, options.transfer, file, pose=pose)
+    cache.fill(photos.values(), options.parallel())
+    return predict(pairs, cache, options.transfer, file, pose=pose, parallel=options.parallel())
 
 
 def _seen(options: EvalOptions, pairs: PairSet) -> str:

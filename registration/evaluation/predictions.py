@@ -2,11 +2,10 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -94,18 +93,10 @@ def read_all(folder: Path) -> dict[Key, Prediction]:
     return found
 
 
-def open_to_append(path: Path, done: Iterable[Prediction]) -> IO[str]:
-    """Rewrite the file with its complete lines, then open it for more."""
+def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Write all lines at once, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "".join(to_line(p) + "\n" for p in done))
-    return path.open("a")
-
-
-def append(file: IO[str], prediction: Prediction) -> None:
-    """Add one line and see it onto the disk."""
-    file.write(to_line(prediction) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
+    write_atomic(path, "".join(to_line(p) + "\n" for p in predictions))
 
 
 def files_key(files: Iterable[Path]) -> str:

@@ -1,17 +1,11 @@
-"""Pairs to processes: every worker prepares a fragment once and keeps it for its scene.
+"""Pairs to processes: each prepares a fragment once and keeps it for its scene.
 
-A pair's answer depends on the pair and the seed alone, never on the number of workers: motions and
-seeds are hashed from the names, and a worker computes with one thread.
+A pair's answer depends on the pair and the seed alone, never on the number of processes: motions
+and seeds are hashed from the names, and a process computes with one thread.
 """
 
 import hashlib
-import multiprocessing
-import os
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,16 +13,19 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
-from tqdm import tqdm
 
 from corr.geometry.rigid import Rigid3
+from corr.sharding import Parallel, Task, map_sharded, refuse_failures, split
+from corr.store import digest
 from registration.cloud import PointCloud
 from registration.evaluation.predictions import (
     Key,
     Prediction,
-    append,
-    open_to_append,
+    files_key,
+    from_line,
     read_predictions,
+    to_line,
+    write_predictions,
 )
 from registration.files import read_cloud
 from registration.registrar import Registrar
@@ -37,7 +34,7 @@ from registration.result import Registration
 ORIENTATIONS = ("sensor", "none", "file")
 REFINEMENTS = ("none", "icp")
 INLIER_VOXELS = 2.0  # 10 cm at 5 cm voxels
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+PAIRS_PER_SHARD = 4  # pairs take seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +76,28 @@ class _Ready:
 
 
 @dataclass
-class _Worker:
-    """The state of one process."""
+class Aligner:
+    """Answers pairs; what is prepared of a scene's fragments is kept from shard to shard."""
 
     setup: Setup
     scene: str = ""
     ready: dict[int, _Ready] = field(default_factory=dict)
     warm: bool = False
 
-    def fragment(self, scene: str, index: int, file: Path) -> _Ready:
+    def __call__(self, tasks: Sequence[PairTask]) -> Iterator[bytes]:
+        """A line of predictions per pair."""
+        for task in tasks:
+            if not self.warm:  # code is compiled or loaded on first use: not a pair's own seconds
+                self._answer(task)
+                self.ready, self.warm = {}, True
+            yield to_line(self._answer(task)).encode()
+
+    def _answer(self, task: PairTask) -> Prediction:
+        source = self._fragment(task.scene, task.source, task.source_file)
+        target = self._fragment(task.scene, task.target, task.target_file)
+        return align(task, source, target, self.setup)
+
+    def _fragment(self, scene: str, index: int, file: Path) -> _Ready:
         """Prepare a fragment, or find it prepared; those of another scene are forgotten."""
         if scene != self.scene:
             self.scene, self.ready = scene, {}
@@ -96,75 +106,50 @@ class _Worker:
         return self.ready[index]
 
 
-_worker: _Worker | None = None
-
-
 def predict(
-    tasks: Sequence[PairTask], setup: Setup, file: Path, *, workers: int, label: str
+    tasks: Sequence[PairTask], setup: Setup, file: Path, *, parallel: Parallel, label: str
 ) -> dict[Key, Prediction]:
-    """Answer every pair that `file` does not hold yet, and keep each answer as it comes."""
+    """Answer every pair that `file` does not hold yet; the file then holds all, in their order.
+
+    Until then finished shards are kept beside it.
+
+    Raises:
+        UserError: Pairs failed; the others are kept.
+    """
     done = read_predictions(file)
     todo = [t for t in tasks if t.key not in done]
-    with open_to_append(file, done.values()) as output:
-        if todo:
-            answers = _in_processes(todo, setup, min(workers, len(todo)))
-            bar = tqdm(answers, desc=label, total=len(tasks), initial=len(tasks) - len(todo))
-            for prediction in bar:
-                append(output, prediction)
-                done[prediction.key] = prediction
+    if todo:
+        shards = split(todo, parallel.executor.shard_size or PAIRS_PER_SHARD)
+        store = parallel.store(file, _key(setup))
+        failures = map_sharded(
+            Task(Aligner(setup), threads=1), shards, store, parallel.executor,
+            workers=parallel.workers, label=label,
+        )  # fmt: skip
+        found = (from_line(line.decode()) for line in store.payloads(shards))
+        done |= {p.key: p for p in found}
+        write_predictions(file, [done[t.key] for t in tasks if t.key in done])
+        parallel.clear(file, store, shards)
+        refuse_failures(failures, len(tasks), name=lambda t: f"{t.scene} {t.source} {t.target}")
     return {t.key: done[t.key] for t in tasks}
 
 
-def _in_processes(tasks: list[PairTask], setup: Setup, workers: int) -> Iterator[Prediction]:
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(setup,))
-        try:
-            for future in as_completed([pool.submit(_answer, t) for t in tasks]):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _key(setup: Setup) -> Callable[[Sequence[PairTask]], str]:
+    """Names of shards: by how pairs are aligned, which these are, and their files' state."""
+    kind = type(setup.registrar)
+    how = digest(
+        kind.__name__, kind.VERSION, setup.registrar, setup.voxel, setup.orientation, setup.move,
+        setup.refine, setup.seed,
+    )  # fmt: skip
 
+    def key(tasks: Sequence[PairTask]) -> str:
+        pairs = [
+            [*t.key, files_key([t.source_file, t.target_file]),
+             None if t.truth is None else t.truth.matrix.tolist()]
+            for t in tasks
+        ]  # fmt: skip
+        return digest(how, pairs)
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside compute with one thread."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _start(setup: Setup) -> None:
-    global _worker
-    warnings.filterwarnings("ignore", message="The TBB threading layer")  # another one is taken
-    _worker = _Worker(setup)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed run must not leave workers behind."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _answer(task: PairTask) -> Prediction:
-    assert _worker is not None, "the pool starts its workers with _start"
-    if not _worker.warm:  # compiled code is loaded or made on first use: not a pair's own seconds
-        _worker.warm = True
-        _answer(task)
-        _worker.ready = {}
-    source = _worker.fragment(task.scene, task.source, task.source_file)
-    target = _worker.fragment(task.scene, task.target, task.target_file)
-    return align(task, source, target, _worker.setup)
+    return key
 
 
 def align(task: PairTask, source: _Ready, target: _Ready, setup: Setup) -> Prediction:

@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 
+from corr import retrieval
 from corr.errors import UserError
 from corr.matchers.xfeat import load_xfeat
 from corr.pairs import all_pairs, choose_pairs, describe, looks, select_pairs
@@ -95,3 +96,47 @@ def test_without_weights_looks_fall_back_and_say_so(texture, as_image, monkeypat
         found = looks(images)
     assert np.array_equal(found, np.stack([describe(image) for image in images]))
     assert "xfeat weights were not found" in caplog.text
+
+
+def test_blocks_do_not_change_the_selection(monkeypatch):
+    rng = np.random.default_rng(0)
+    found = rng.standard_normal((57, 9))
+    found[31] = found[12]  # equals are taken in the list's order
+    whole = select_pairs(found, similar=5)
+    monkeypatch.setattr("corr.pairs.BLOCK_BYTES", 8 * 57 * 10)
+    assert select_pairs(found, similar=5) == whole
+    similarity = found @ found.T
+    np.fill_diagonal(similarity, -np.inf)
+    for i in range(57):
+        for j in np.argsort(-similarity[i], kind="stable")[:5]:
+            assert (min(i, int(j)), max(i, int(j))) in whole
+
+
+def test_no_photo_is_in_more_pairs_than_asked():
+    rng = np.random.default_rng(1)
+    found = rng.standard_normal((80, 3)) + np.array([2, 0, 0])  # some are like all others
+    pairs = select_pairs(found, similar=10, per_photo=10)
+    assert np.bincount(np.array(pairs).ravel()).max() == 10
+    assert {(i, i + 1) for i in range(79)} <= set(pairs)
+
+
+def test_pool_samples_as_if_features_were_one_array(tmp_path, monkeypatch):
+    monkeypatch.setattr(retrieval, "SAMPLE", 20)
+    rng = np.random.default_rng(2)
+    parts = [rng.standard_normal((m, 8)).astype(np.float32) for m in (13, 1, 40, 7)]
+    files = [tmp_path / f"{k}.npy" for k in range(4)]
+    for file, part in zip(files, parts, strict=True):
+        np.save(file, part)
+    given = []
+    monkeypatch.setattr(retrieval, "_words", lambda f: given.append(f) or f[:4])
+    retrieval.pool(files)
+    assert np.array_equal(given[0], np.concatenate(parts)[::3])
+
+
+@pytest.mark.weights
+def test_features_of_many_photos_are_kept(texture, as_image, tmp_path, monkeypatch):
+    images = [as_image(texture(97, 61, seed), f"p{seed}") for seed in range(5)]
+    first = choose_pairs(images, all_up_to=4, folder=tmp_path / "looks")
+    assert len(list((tmp_path / "looks").glob("*.npy"))) == 5
+    monkeypatch.setattr(retrieval, "_local", lambda *_: pytest.fail("computed again"))
+    assert choose_pairs(images, all_up_to=4, folder=tmp_path / "looks") == first

@@ -1,5 +1,6 @@
 """The baselines find a known motion, repeat themselves, and refuse what they cannot do."""
 
+import ctypes
 import sys
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from registration.baselines import BASELINES, KissMatcher, Open3DFgr, Open3DRans
 from registration.cloud import PointCloud
 from registration.described import describe, feature_matches, refit
 from registration.evaluation.workers import random_motion
+from registration.one_thread import MAX_PARALLELISM, _tbb, one_thread
 from tests.registration.fragment_world import VOXEL, fragment, poses, room
 
 
@@ -127,3 +129,14 @@ def test_missing_kiss_matcher_names_the_command(monkeypatch, scans):
 def test_option_out_of_range_is_refused(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options)
+
+
+def test_open3d_computes_with_one_thread_where_it_draws_samples():
+    library = _tbb()
+    assert library is not None
+    allowed = library["_ZN3tbb6detail2r127global_control_active_valueEi"]
+    allowed.restype = ctypes.c_size_t
+    before = allowed(MAX_PARALLELISM)
+    with one_thread():
+        assert allowed(MAX_PARALLELISM) == 1
+    assert allowed(MAX_PARALLELISM) == before

@@ -1,19 +1,16 @@
 """What was predicted, one line of JSON per pair; an interrupted file is continued."""
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from corr.lines import complete_lines
 from corr.store import write_atomic
-
-_AT_ONCE = 100  # lines between writes; a kill costs at most so many pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +28,30 @@ class Prediction:
 _LISTS = ("confidence", "similarity", "margin", "round_trip_px")
 
 
+def to_bytes(prediction: Prediction) -> bytes:
+    """Every bit of a prediction."""
+    columns = [prediction.uv, *(getattr(prediction, name)[:, None] for name in _LISTS)]
+    table = np.concatenate(columns, axis=1).astype("<f8")
+    return prediction.key.encode() + b"\n" + table.tobytes()
+
+
+def from_bytes(data: bytes) -> Prediction:
+    """The reverse of `to_bytes`."""
+    key, _, numbers = data.partition(b"\n")
+    table = np.frombuffer(numbers, "<f8").reshape(-1, 2 + len(_LISTS)).astype(np.float64)
+    return Prediction(key.decode(), table[:, :2], *table[:, 2:].T)
+
+
 def to_line(prediction: Prediction) -> str:
     """One line of JSON; NaN becomes null. Thousandths of a pixel are kept."""
     values: dict[str, Any] = {"key": prediction.key}
     for name in ("uv", *_LISTS):
         array = np.round(getattr(prediction, name), 3 if name == "uv" else 5)
-        plain = array.astype(object)
-        plain[~np.isfinite(array)] = None
-        values[name] = plain.tolist()
+        known = np.isfinite(array)
+        if not known.all():
+            array = array.astype(object)
+            array[~known] = None
+        values[name] = array.tolist()
     return json.dumps(values, allow_nan=False)
 
 
@@ -68,23 +81,7 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     return {p.key: p for p in complete_lines(path, from_line)}
 
 
-def store(
-    path: Path, done: Iterable[Prediction], new: Iterable[Prediction]
-) -> Iterator[Prediction]:
-    """Rewrite the file with its complete lines, then add the new ones as they come."""
+def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Write all lines at once, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "".join(to_line(p) + "\n" for p in done))
-    with path.open("a") as file:
-        try:
-            for number, prediction in enumerate(new, start=1):
-                file.write(to_line(prediction) + "\n")
-                if number % _AT_ONCE == 0:
-                    _onto_disk(file)
-                yield prediction
-        finally:
-            _onto_disk(file)
-
-
-def _onto_disk(file: IO[str]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    write_atomic(path, "".join(to_line(p) + "\n" for p in predictions))

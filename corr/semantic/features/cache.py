@@ -11,7 +11,7 @@ import io
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -19,17 +19,18 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PilImage
-from tqdm import tqdm
 
 from corr.errors import UserError
 from corr.semantic.datasets.base import Side
 from corr.semantic.features.extractor import Extractor
 from corr.semantic.features.grid import FeatureGrid
+from corr.sharding import ItemFiles, Parallel, Task, map_sharded, refuse_failures, split
 from corr.store import digest, write_atomic
 
 log = logging.getLogger(__name__)
 VERSION = 1  # of what extractors compute; a change makes old files be ignored
 _DESCRIPTION = "features.json"
+PHOTOS_PER_SHARD = 4
 
 
 @dataclass
@@ -71,8 +72,17 @@ class FeatureCache:
         """What the photos' features take on disk, MB."""
         return sum(self.file(n).stat().st_size for n in names) / 2**20
 
-    def fill(self, photos: Iterable[Side]) -> float:
-        """Compute what is missing, one photo in memory at a time; returns the size on disk, MB."""
+    def fill(self, photos: Iterable[Side], parallel: Parallel | None = None) -> float:
+        """Compute what is missing, one photo in memory at a time; returns the size on disk, MB.
+
+        Args:
+            photos: Whose features are wanted.
+            parallel: Where they are computed; None = in this process.
+
+        Raises:
+            UserError: Photos failed, or are missing and cannot be computed; the others are kept.
+        """
+        parallel = parallel or Parallel()
         photos = list(photos)
         missing = [p for p in photos if not self.file(p.name).is_file()]
         if missing and self.extractor is None:
@@ -83,11 +93,26 @@ class FeatureCache:
         self.place.mkdir(parents=True, exist_ok=True)
         if self.extractor is not None:
             write_atomic(self.place / _DESCRIPTION, json.dumps(described(self.extractor), indent=1))
-        for photo in tqdm(missing, desc="features", unit="photo", disable=not missing):
-            self._compute(photo)
-        size = self.size_mb(p.name for p in photos)
-        log.info("features of %d photos (%d new), %.1f MB on disk", len(photos), len(missing), size)
-        return size
+        size = parallel.executor.shard_size or (1 if parallel.here else PHOTOS_PER_SHARD)
+        failures = map_sharded(
+            Task(GridWork(self if parallel.here else self.emptied())), split(missing, size),
+            ItemFiles(lambda photo: self.file(photo.name)), parallel.executor,
+            workers=parallel.workers, label="features", unit="photo",
+        )  # fmt: skip
+        refuse_failures(failures, len(missing), name=lambda photo: photo.name, unit="photo")
+        size_mb = self.size_mb(p.name for p in photos)
+        log.info(
+            "features of %d photos (%d new), %.1f MB on disk", len(photos), len(missing), size_mb
+        )
+        return size_mb
+
+    def emptied(self) -> "FeatureCache":
+        """This cache with nothing in memory, to be sent to other processes."""
+        return replace(self, _kept=OrderedDict(), _kept_bytes=0)
+
+    def reading(self) -> "FeatureCache":
+        """A cache that finds on disk what this one has filled, and computes nothing."""
+        return FeatureCache(self.folder, None, self.memory_mb, self.key)
 
     def get(self, photo: Side) -> FeatureGrid:
         """A photo's grid, as half precision left it, converted to float32 once.
@@ -103,15 +128,16 @@ class FeatureCache:
             if self.extractor is None:
                 raise UserError(f"{photo.name} has no features in {self.place}")
             self.place.mkdir(parents=True, exist_ok=True)
-            self._compute(photo)
+            save_grid(file, self.compute(photo))
         grid = load_grid(file)
         grid = replace(grid, descriptor=grid.descriptor.astype(np.float32))
         self._keep(photo.name, grid)
         return grid
 
-    def _compute(self, photo: Side) -> None:
+    def compute(self, photo: Side) -> FeatureGrid:
+        """A photo's grid, anew."""
         assert self.extractor is not None
-        save_grid(self.file(photo.name), self.extractor.extract(read_photo(photo)))
+        return self.extractor.extract(read_photo(photo))
 
     def _keep(self, name: str, grid: FeatureGrid) -> None:
         self._kept[name] = grid
@@ -173,14 +199,31 @@ def read_photo(photo: Side) -> UInt8[np.ndarray, "h w 3"]:
     return np.ascontiguousarray(rgb[:, ::-1]) if photo.mirrored else rgb
 
 
+@dataclass
+class GridWork:
+    """Computes the grids of photos."""
+
+    cache: FeatureCache
+
+    def __call__(self, photos: Sequence[Side]) -> Iterator[bytes]:
+        """The bytes of a file per photo."""
+        for photo in photos:
+            yield grid_bytes(self.cache.compute(photo))
+
+
 def save_grid(file: Path, grid: FeatureGrid) -> None:
     """Write a grid in half precision, atomically."""
+    write_atomic(file, grid_bytes(grid))
+
+
+def grid_bytes(grid: FeatureGrid) -> bytes:
+    """A grid in half precision, as its file holds it."""
     buffer = io.BytesIO()
     np.savez(
         buffer, descriptor=grid.descriptor.astype(np.float16), first_uv=grid.first_uv,
         step_uv=grid.step_uv, size=np.array([grid.width, grid.height]),
     )  # fmt: skip
-    write_atomic(file, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load_grid(file: Path) -> FeatureGrid:

@@ -1,13 +1,14 @@
 """Features with a trained head on them, kept on disk like any others, under the head's own key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from corr.errors import UserError
 from corr.semantic.datasets.base import Side
-from corr.semantic.features.cache import FeatureCache, described, extractor_key, save_grid
+from corr.semantic.features.cache import FeatureCache, described, extractor_key
 from corr.semantic.features.extractor import Adaptable, Extractor
+from corr.semantic.features.grid import FeatureGrid
 from corr.semantic.learned.files import Refiner, load_trained
 from corr.semantic.learned.student import Student
 from corr.store import file_digest
@@ -25,10 +26,16 @@ class HeadedCache(FeatureCache):
     frozen: FeatureCache | None = None
     head: Refiner | None = None
 
-    def _compute(self, photo: Side) -> None:
+    def compute(self, photo: Side) -> FeatureGrid:
+        """A photo's refined grid, anew."""
         assert self.frozen is not None
         assert self.head is not None
-        save_grid(self.file(photo.name), self.head.refined(self.frozen.get(photo)))
+        return self.head.refined(self.frozen.get(photo))
+
+    def emptied(self) -> FeatureCache:
+        """This cache with nothing in memory, to be sent to other processes."""
+        assert self.frozen is not None
+        return replace(super().emptied(), frozen=self.frozen.emptied())  # type: ignore[call-arg]
 
 
 def headed_cache(folder: Path, extractor: Extractor, memory_mb: float, head: Path) -> FeatureCache:

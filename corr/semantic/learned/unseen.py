@@ -15,6 +15,7 @@ from corr.errors import UserError
 from corr.semantic.datasets.base import PairSet, Side, check_disjoint, plain_name, without_photos
 from corr.semantic.features.cache import FeatureCache
 from corr.semantic.features.grid import FeatureGrid
+from corr.sharding import Parallel
 
 
 @dataclass
@@ -27,7 +28,7 @@ class LearningCache(FeatureCache):
 
     barred: frozenset[str] = frozenset()
 
-    def fill(self, photos: Iterable[Side]) -> float:
+    def fill(self, photos: Iterable[Side], parallel: Parallel | None = None) -> float:
         """Compute what is missing.
 
         Raises:
@@ -36,7 +37,7 @@ class LearningCache(FeatureCache):
         photos = list(photos)
         for photo in photos:
             self.refuse(photo)
-        return super().fill(photos)
+        return super().fill(photos, parallel)
 
     def get(self, photo: Side) -> FeatureGrid:
         """A photo's grid.

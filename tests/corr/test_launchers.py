@@ -1,0 +1,81 @@
+"""Presets of Hydra's launchers: they compose, run a sweep, and are refused in one line."""
+
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from corr import launchers as presets
+from corr.launchers import launchers, unusable
+from recon.options import register_run
+from tests.conftest import ROOT, SAMPLE, command
+
+CONF = ROOT / "conf"
+PRESETS = {
+    "joblib_cpu": "hydra_joblib_launcher", "ray_cpu": "hydra_ray_launcher",
+    "ray_gpu": "hydra_ray_launcher", "slurm_cpu": "hydra_submitit_launcher",
+    "slurm_gpu": "hydra_submitit_launcher",
+}  # fmt: skip
+
+
+def test_presets_are_those():
+    assert launchers(CONF) == sorted([*PRESETS, "joblib", "ray", "submitit_slurm"])
+
+
+@pytest.mark.parametrize(("name", "plugin"), PRESETS.items())
+@pytest.mark.filterwarnings("error")
+def test_preset_fits_its_plugin(name, plugin):
+    pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"{plugin} is not installed")
+    register_run()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made = compose(
+            "recon_run", overrides=[f"hydra/launcher={name}"], return_hydra_config=True
+        ).hydra.launcher
+    assert made._target_.startswith(f"hydra_plugins.{plugin}.")
+    of_ray = made.get("ray", {}).get("remote", {})
+    assert ("gpu" in name) == bool(made.get("gpus_per_node") or of_ray.get("num_gpus"))
+
+
+@pytest.mark.parametrize(
+    ("name", "sweep", "message"),
+    [
+        (
+            "dask",
+            True,
+            "hydra/launcher must be one of joblib, joblib_cpu, ray, ray_cpu, ",
+        ),
+        ("joblib", False, "hydra/launcher=joblib is for sweeps; add -m"),
+        ("slurm_cpu", True, "needs Slurm's srun, which is not on this machine"),
+    ],
+)
+def test_unusable_launcher_is_one_line(name, sweep, message, monkeypatch):
+    monkeypatch.setattr(presets, "_installed", lambda plugin: True)
+    monkeypatch.setattr(presets.shutil, "which", lambda program: None)
+    assert message in unusable(CONF, name, sweep=sweep)
+
+
+@pytest.mark.parametrize("name", ["joblib", "ray_gpu", "slurm_gpu", "submitit_slurm"])
+def test_missing_plugin_says_how_to_get_it(name, monkeypatch):
+    monkeypatch.setattr(presets, "_installed", lambda plugin: False)
+    assert "needs a plugin of Hydra: pip install" in unusable(CONF, name, sweep=True)
+
+
+def test_usage_error_reaches_the_command_line(tmp_path):
+    done = command("recon", "run", "hydra/launcher=joblib", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "recon run: hydra/launcher=joblib is for sweeps; "
+        "add -m and several values, e.g. -m seed=0,1"
+    )
+
+
+def test_joblib_runs_a_sweep(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="no hydra-joblib-launcher")
+    done = command(
+        "corr", "match", "-m", "hydra/launcher=joblib_cpu", "matcher=sift", "seed=0,1",
+        "pictures=false", "max_side=320", f"photos=[{SAMPLE}/photos/photo_04.jpg,"
+        f"{SAMPLE}/photos/photo_05.jpg]", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = sorted(tmp_path.glob("outputs/match/*/*/matches.json"))
+    assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1]
