@@ -2,10 +2,12 @@
 
 import os
 import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.warm import Warm
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -30,15 +32,14 @@ def data_dir() -> Path:
     return folder
 
 
+@cache
+def _warm() -> Warm:
+    return Warm()
+
+
 def command(*arguments: str, cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess:
-    """Run `python -m …` from a folder, output captured."""
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    """Run `python -m …` from a folder, output captured; see `tests.warm`."""
+    return _warm().run([str(a) for a in arguments], cwd, timeout)
 
 
 @pytest.fixture(scope="session")

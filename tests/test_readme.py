@@ -96,6 +96,8 @@ def small(words: list[str]) -> list[str]:
     """The command with less to do."""
     if words[:2] in (["registration", "eval"], ["registration", "multiway"]):
         return [*words, "voxel=0.11"]  # the small world has few points
+    if "scale=estimate" in words:
+        return [*words, "voxel=0.1"]
     if words[:2] == ["corr", "train"]:
         if "method=distill" in words or "method=asic" in words:
             return [*words, "method.steps=2"]

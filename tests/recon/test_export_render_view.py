@@ -80,12 +80,12 @@ def test_export_is_moved_by_a_transform_harmonics_too(run, tmp_path):
 
 def test_run_exports_the_formats_asked_for_and_the_ply_in_any_case(run, tmp_path):
     saved = load_fitted(run / "4_splats")
-    assert export_formats(SplatExport(), saved, tmp_path, CpuRenderer()) == ()
+    assert export_formats(SplatExport(), saved, tmp_path, CpuRenderer(), 1.0) == ()
     plain = (tmp_path / "splats.ply").read_bytes()
     assert plain == (run / "4_splats" / "splats.ply").read_bytes()
-    lines = export_formats(SplatExport("spz:glb"), saved, tmp_path, CpuRenderer())
+    lines = export_formats(SplatExport("spz:glb"), saved, tmp_path, CpuRenderer(), 1.0)
     assert [line.split(": ")[0][-4:] for line in lines] == [".spz", ".glb"]
-    export_formats(SplatExport(pad_degree=3), saved, tmp_path, CpuRenderer())
+    export_formats(SplatExport(pad_degree=3), saved, tmp_path, CpuRenderer(), 1.0)
     assert read_splats(tmp_path / "splats.ply").sh_degree == 3
 
 

@@ -75,8 +75,7 @@ def test_pairs_are_labelled_when_degenerate():
     assert {pair.label for pair in flat} == {"planar"}
 
 
-@pytest.mark.parametrize("wrong", [0.7, 1.0, 1.4])
-@pytest.mark.parametrize("step_deg", [4.0, 9.0])
+@pytest.mark.parametrize(("wrong", "step_deg"), [(0.7, 4.0), (1.0, 4.0), (1.4, 9.0)])
 def test_a_turn_is_told_from_a_flat_scene_without_knowing_the_focal_length(wrong, step_deg):
     focal = float(wrong * FOCAL)
     turning = ring_scene(3, 300, turning=True, noise_px=0.4, step_deg=step_deg)
