@@ -1,8 +1,8 @@
 """The project's commands without the wait for their imports.
 
-Most of a small command's seconds are Python's: torch, scipy and numba are read anew. A server imports
-them once, does nothing else, and every command runs in a fork of it, as `python -m` would run it: its
-own process, folder, arguments and output.
+Most of a small command's seconds are Python's: torch, scipy and numba are read anew. A server
+imports them once, does nothing else, and every command runs in a fork of it, as `python -m` would
+run it: its own process, folder, arguments and output.
 """
 
 import atexit
@@ -43,7 +43,8 @@ class Warm:
         Raises:
             subprocess.TimeoutExpired: It took longer; it is killed.
         """
-        assert self.server.stdin is not None and self.server.stdout is not None
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
         with tempfile.TemporaryDirectory() as folder:
             ask = {
                 "arguments": arguments, "cwd": str(cwd), "timeout": timeout, "to": folder,
