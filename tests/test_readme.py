@@ -38,6 +38,9 @@ TRAINED = [
 
 SHELL = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if line]
 COMMANDS = [words[2:] for words in SHELL if words[:2] == ["python", "-m"]]
+# Commands of half a minute that a test of their own runs as well, smaller: `pytest -m slow`.
+LONG = ("hydra/launcher=joblib_cpu", "method=asic", "method=distill", "keypoints=5000:1000:250",
+        "features=fusion", "transfer=hough")  # fmt: skip
 TARGETS = {words[1] for words in SHELL if words[0] == "make"}
 
 
@@ -108,13 +111,19 @@ def small(words: list[str]) -> list[str]:
         return words
     if any(w.startswith("scene.frames=") for w in words):
         return [*words, *SMALLER, f"scene.frames={len(PHOTOS)}"]
+    if "scale.distance=0.23" in words:  # a finished run's stages are reused
+        return [*words, *SMALLER, "out=outputs/other"]
     if "-m" in words:  # one run per value: pictures half the size
         return [*words, *(w for w in SMALLER if "max_side" not in w), "scene.max_side=160"]
     return [*words, *SMALLER]
 
 
 @pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(w, marks=[pytest.mark.slow] * bool(set(LONG) & set(w))) for w in COMMANDS],
+    ids=" ".join,
+)
 def test_command_runs(words, home):
     if words[:2] == ["recon", "view"]:
         look_until_interrupted(words, home)

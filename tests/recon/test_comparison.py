@@ -11,7 +11,6 @@ from recon.comparison.command import compare
 from recon.comparison.runs import find_runs
 from recon.comparison.table import as_text, tables_of
 from recon.options_compare import CompareOptions
-from tests.conftest import command
 
 
 def write_run(folder: Path, *, seed: int, psnr: float | None, seconds: float) -> None:
@@ -97,10 +96,3 @@ def test_damaged_result_is_named(sweep):
     file.write_text("{")
     with pytest.raises(UserError, match=r"metrics.json is damaged .*; run it again or leave it"):
         find_runs([str(sweep)])
-
-
-def test_command_takes_folders(sweep):
-    done = command("recon", "compare", "photos", "eval", cwd=sweep)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "report: outputs/compare/compare.html" in done.stdout
-    assert (sweep / "outputs" / "compare" / "compare.csv").is_file()
