@@ -180,11 +180,11 @@ def export_formats(
 
     names = named_formats("export.formats", options.formats)
     plain = "ply" not in names or (len(names) == 1 and not options.pad_degree)
-    if plain and factor != 1.0:
-        write_splats(folder / "splats.ply", splats.gaussians)
-        names = tuple(name for name in names if name != "ply")
-    elif plain:
-        shutil.copy(splats.folder / "splats.ply", folder / "splats.ply")
+    if plain:
+        if factor == 1.0:
+            shutil.copy(splats.folder / "splats.ply", folder / "splats.ply")
+        else:
+            write_splats(folder / "splats.ply", splats.gaussians)
         names = tuple(name for name in names if name != "ply")
     lines = []
     for name in names:

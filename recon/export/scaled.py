@@ -1,6 +1,7 @@
 """Results of a run in metres: the same files with every length multiplied."""
 
 import json
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 from corr.geometry import Sim3
 from corr.store import strict_json
 from recon.scene import Reconstruction, View
-from recon.surface.mesh import Mesh
 
 
 def sim3(factor: float) -> Sim3:
@@ -30,13 +30,11 @@ def scaled_reconstruction(model: Reconstruction, factor: float) -> Reconstructio
     return replace(model, views=views, xyz_world=factor * model.xyz_world)
 
 
-def scaled_mesh(mesh: Mesh, factor: float) -> Mesh:
-    """The mesh in the scaled world."""
-    return Mesh(factor * mesh.vertices, mesh.faces, mesh.rgb)
-
-
 def copy_scaled_ply(source: Path, target: Path, factor: float) -> None:
     """Copy a PLY with its vertices' `x y z` and known `sigma` multiplied, all else kept."""
+    if factor == 1.0:
+        shutil.copy(source, target)
+        return
     from plyfile import PlyData
 
     data = PlyData.read(str(source))
@@ -51,6 +49,9 @@ def copy_scaled_ply(source: Path, target: Path, factor: float) -> None:
 
 def copy_scaled_glb(source: Path, target: Path, factor: float) -> None:
     """Copy a GLB with one mesh at its root, its positions multiplied."""
+    if factor == 1.0:
+        shutil.copy(source, target)
+        return
     data = bytearray(source.read_bytes())
     length = struct.unpack_from("<I", data, 12)[0]
     tree = json.loads(data[20 : 20 + length])

@@ -15,14 +15,13 @@ from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
 from corr.store import write_atomic
 from corr.threads import in_threads
-from corr.two_view import band_share, inliers_by_chance
+from corr.two_view import CLEARLY_FEWER, band_share, inliers_by_chance
 from recon.poses.lens import Lens
 from recon.poses.plausible import by_chance
 from recon.poses.turned import turn_parallax_deg
 
 log = logging.getLogger(__name__)
 TWO_VIEW_FILE = "two_view.json"
-CALIBRATED = 0.85  # of the fundamental matrix's inliers, with which the essential one is right
 FLAT = 0.8  # share of the inliers that one homography explains, from which a pair shows no depth
 GRID = 8  # coverage is counted on GRID x GRID cells
 SEARCHED = (
@@ -145,7 +144,7 @@ def verify_pair(
             E = E @ np.diag([lens_a.focal_px, lens_a.focal_px, 1.0])
             far = sampson_px(xy_a, xy_b, E, lens_a.focal_px, lens_b.focal_px)
             loose = far <= how.max_error_px
-    if loose is not None and inlier.sum() < CALIBRATED * loose.sum():
+    if loose is not None and inlier.sum() < CLEARLY_FEWER * loose.sum():
         inlier = loose
     else:
         share = max(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from corr.errors import UserError
 from corr.matchers.sift import Sift
 from corr.matches import Matches
+from corr.sharding import ShardFolder
 
 
 @dataclass
@@ -61,3 +63,12 @@ class SlowSift(Sift):
     def _match(self, a: Any, b: Any) -> Matches:
         time.sleep(0.15)
         return super()._match(a, b)
+
+
+def wait_for_shards(driver: subprocess.Popen, store: ShardFolder, count: int) -> None:
+    """Come back as soon as a driver has kept so many shards."""
+    deadline = time.monotonic() + 60
+    while len(list(Path(store.root).glob("*.shard"))) < count:
+        assert driver.poll() is None, driver.communicate()[1].decode()[-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,7 @@ from registration.evaluate import evaluate
 from registration.evaluation.predictions import read_all
 from registration.options_eval import EvalOptions
 from tests.conftest import ROOT
-from tests.corr.sharded_works import SlowSift, Squares, tried
+from tests.corr.sharded_works import SlowSift, Squares, tried, wait_for_shards
 from tests.registration.fragment_world import VOXEL, write_scene
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
@@ -169,11 +167,7 @@ def test_next_driver_continues_after_a_kill(cluster, tmp_path):
         [sys.executable, tmp_path / "driver.py", store.place, notes, cluster.address],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while len(list(Path(store.root).glob("*.shard"))) < 2:
-        assert driver.poll() is None, driver.communicate()[1].decode()[-2000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_shards(driver, store, 2)
     driver.send_signal(signal.SIGKILL)
     driver.wait(timeout=30)
     shards = split(range(23), 2)

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,7 @@ from corr.sharding import (
 )
 from corr.store import digest
 from tests.conftest import ROOT
-from tests.corr.sharded_works import Squares, tried
+from tests.corr.sharded_works import Squares, tried, wait_for_shards
 
 ITEMS = list(range(23))
 SHARDS = split(ITEMS, 4)
@@ -140,11 +139,7 @@ def test_ended_driver_leaves_nothing_behind_and_is_continued(notes, store, tmp_p
         [sys.executable, tmp_path / "driver.py", store.place, notes],
         env={"PYTHONPATH": str(ROOT), "PATH": ""}, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while len(list(Path(store.root).glob("*.shard"))) < 2:
-        assert driver.poll() is None, driver.communicate()[1].decode()[-2000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_shards(driver, store, 2)
     children = psutil.Process(driver.pid).children(recursive=True)
     driver.send_signal(ending)
     driver.wait(timeout=30)
