@@ -163,7 +163,7 @@ def count_inliers(
     lens_of = {photo: group.lens for group in groups for photo in group.photos}
     lenses = [lens_of[i] for i in range(len(images))]
     scales = [scale_of(image) for image in images]
-    found = verify_pairs(matches, lenses, scales, Verification(), trusted=False)
+    found = verify_pairs(matches, lenses, scales, Verification(), trusted=False, depth=False)
     return {(p.a, p.b): len(p.inliers) if p.verified else 0 for p in found}
 
 

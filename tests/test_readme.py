@@ -17,7 +17,7 @@ from tests.conftest import ROOT, SAMPLE, TINY, command
 
 pytestmark = pytest.mark.weights
 TEXT = (ROOT / "README.md").read_text()
-PHOTOS = [f"photo_{i:02d}" for i in (4, 5, 6, 7, 8)]
+PHOTOS = [f"photo_{i:02d}" for i in (4, 5, 6, 7)]
 # On top of TINY: these tests look whether a command runs, test_run.py at what comes out of it.
 SMALLER = [
     *TINY, "scene.max_side=256", "seeder.neighbours=2", "optimiser.iterations=10",

@@ -15,7 +15,7 @@ from corr.photos import Image
 from corr.threads import in_threads
 from recon.poses.given import Given
 from recon.poses.lens import Lens
-from recon.poses.two_view import Verification, centred_camera, ransac_options
+from recon.poses.two_view import Verification, centred_camera, ransac_options, searched
 from recon.poses.whitened import LensPrior
 
 log = logging.getLogger(__name__)
@@ -151,6 +151,7 @@ def vote_focal(
     def inliers(pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         (a, b), m = pair, matches[pair]
         order = np.argsort(-m.score, kind="stable")
+        order = order[searched(len(order))]
         uv_a = (m.uv_a * scales[a] - centre)[order]
         uv_b = (m.uv_b * scales[b] - centre)[order]
         _, info = poselib.estimate_fundamental(uv_a, uv_b, ransac_options(how), {})

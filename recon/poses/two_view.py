@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
 from corr.geometry import Rigid3
@@ -75,6 +75,7 @@ def verify_pairs(
     how: Verification,
     *,
     trusted: bool,
+    depth: bool = True,
 ) -> list[TwoView]:
     """Verify every pair with PoseLib.
 
@@ -85,6 +86,7 @@ def verify_pairs(
         how: Thresholds and seed.
         trusted: True when focal lengths are known: the essential matrix alone decides. Otherwise
             the fundamental matrix decides where the essential matrix keeps clearly fewer.
+        depth: False = what the pairs tell of depth is not asked: its numbers are NaN.
     """
 
     def work(pair: tuple[int, int]) -> TwoView:
@@ -92,7 +94,7 @@ def verify_pairs(
         m = matches[pair]
         return verify_pair(
             a, b, m.uv_a * scales[a], m.uv_b * scales[b], m.score, lenses[a], lenses[b], how,
-            trusted=trusted,
+            trusted=trusted, depth=depth,
         )  # fmt: skip
 
     bar = tqdm(in_threads(work, list(matches)), "verify", len(matches), unit="pair", leave=False)
@@ -113,67 +115,113 @@ def verify_pair(
     how: Verification,
     *,
     trusted: bool,
+    depth: bool = True,
 ) -> TwoView:
     """Verify one pair; everything in working pixels, matches tried in the order of their scores."""
-    import poselib
-
     needed = inliers_needed(len(score), lens_a, lens_b, how)
     if len(score) < max(8, how.min_inliers):
         none = np.zeros(0, dtype=np.int64)
         return TwoView(a, b, len(score), none, needed, None, 0.0, 0.0, 0.0)
     order = np.argsort(-score, kind="stable")
-    few = np.unique(np.linspace(0, len(order) - 1, min(len(order), SEARCHED)).astype(int))
-    xy_a, xy_b = lens_a.undistort(uv_a[order]), lens_b.undistort(uv_b[order])
-    pinhole_a, pinhole_b = xy_a * lens_a.focal_px, xy_b * lens_b.focal_px
-    ransac = ransac_options(how)
-    cameras = [centred_camera(lens.focal_px) for lens in (lens_a, lens_b)]
-    pose, info = poselib.estimate_relative_pose(
-        pinhole_a[few], pinhole_b[few], *cameras, ransac, {}
+    uv_a, uv_b = uv_a[order], uv_b[order]
+    pair = _Matched(
+        lens_a, lens_b, lens_a.undistort(uv_a), lens_b.undistort(uv_b), searched(len(order)), how
     )
-    b_from_a = Rigid3(pose.R, pose.t / max(np.linalg.norm(pose.t), 1e-12))
-    error = sampson_px(xy_a, xy_b, essential(b_from_a), lens_a.focal_px, lens_b.focal_px)
-    inlier = np.array(info["inliers"], dtype=bool)
-    if len(few) < len(order):
-        inlier = error <= how.max_error_px
-    loose = None
-    if not trusted:
-        F, found = poselib.estimate_fundamental(pinhole_a[few], pinhole_b[few], ransac, {})
-        loose = np.array(found["inliers"], dtype=bool)
-        if len(few) < len(order):
-            E = np.diag([lens_b.focal_px, lens_b.focal_px, 1.0]) @ F
-            E = E @ np.diag([lens_a.focal_px, lens_a.focal_px, 1.0])
-            far = sampson_px(xy_a, xy_b, E, lens_a.focal_px, lens_b.focal_px)
-            loose = far <= how.max_error_px
-    if loose is not None and inlier.sum() < CLEARLY_FEWER * loose.sum():
-        inlier = loose
-    else:
-        share = max(
-            band_share(lens.width, lens.height, how.max_error_px) for lens in (lens_a, lens_b)
+    b_from_a, inlier = pair.inliers(trusted=trusted)
+    share = parallax = float("nan")
+    if depth:
+        share, parallax = pair.depth(b_from_a, inlier, trusted=trusted)
+    covered = min(coverage(uv_a[inlier], lens_a), coverage(uv_b[inlier], lens_b))
+    kept = np.sort(order[inlier])
+    return TwoView(a, b, len(score), kept, needed, b_from_a, covered, parallax, share)
+
+
+@dataclass(frozen=True, eq=False)
+class _Matched:
+    """The matches of a pair, undistorted, the best scores first."""
+
+    lens_a: Lens
+    lens_b: Lens
+    xy_a: Float[np.ndarray, "n 2"]
+    xy_b: Float[np.ndarray, "n 2"]
+    few: Int[np.ndarray, " m"]  # those that are searched
+    how: Verification
+
+    @property
+    def _pinhole(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels from the principal point."""
+        return self.xy_a * self.lens_a.focal_px, self.xy_b * self.lens_b.focal_px
+
+    def inliers(self, *, trusted: bool) -> tuple[Rigid3, Bool[np.ndarray, " n"]]:
+        """The calibrated pose, and what fits it; or, with a wrong focal length, any geometry."""
+        limit, found = self.how.max_error_px, len(self.xy_a)
+        b_from_a, error, inlier = self._calibrated()
+        if not trusted and inlier.sum() < CLEARLY_FEWER * found:
+            loose = self._uncalibrated()
+            if inlier.sum() < CLEARLY_FEWER * loose.sum():
+                return b_from_a, loose
+        lenses = (self.lens_a, self.lens_b)
+        share = max(band_share(lens.width, lens.height, limit) for lens in lenses)
+        lucky = by_chance(self.xy_a, self.xy_b, b_from_a, error, limit, share, self.how.seed)
+        return b_from_a, inlier & ~lucky
+
+    def _calibrated(self) -> tuple[Rigid3, np.ndarray, np.ndarray]:
+        """Pose, distance of every match from its epipolar line, and which are near it."""
+        import poselib
+
+        pinhole_a, pinhole_b = self._pinhole
+        cameras = [centred_camera(lens.focal_px) for lens in (self.lens_a, self.lens_b)]
+        pose, info = poselib.estimate_relative_pose(
+            pinhole_a[self.few], pinhole_b[self.few], *cameras, ransac_options(self.how), {}
         )
-        inlier &= ~by_chance(xy_a, xy_b, b_from_a, error, how.max_error_px, share, how.seed)
-    flat = np.zeros(int(inlier.sum()), dtype=bool)
-    if len(flat) >= 8:
-        H, found = poselib.estimate_homography(
-            pinhole_a[inlier], pinhole_b[inlier],
-            {**ransac, "max_reproj_error": how.max_error_px}, {},
-        )  # fmt: skip
-        flat = np.array(found["inliers"], dtype=bool)
-    share = float(flat.mean()) if len(flat) else 0.0
-    parallax = parallax_deg(xy_a[inlier], xy_b[inlier], b_from_a)
-    if not trusted and share > FLAT:
-        turn = turn_parallax_deg(xy_a[inlier][flat], xy_b[inlier][flat], lens_a.focal_px, H)
-        parallax = parallax if turn is None else turn
-    return TwoView(
-        a,
-        b,
-        len(score),
-        np.sort(order[inlier]),
-        needed,
-        b_from_a,
-        min(coverage(uv_a[order][inlier], lens_a), coverage(uv_b[order][inlier], lens_b)),
-        parallax,
-        share,
-    )
+        b_from_a = Rigid3(pose.R, pose.t / max(np.linalg.norm(pose.t), 1e-12))
+        error = self._error(essential(b_from_a))
+        if len(self.few) == len(self.xy_a):
+            return b_from_a, error, np.array(info["inliers"], dtype=bool)
+        return b_from_a, error, error <= self.how.max_error_px
+
+    def _uncalibrated(self) -> Bool[np.ndarray, " n"]:
+        """Matches near their lines of the best fundamental matrix."""
+        import poselib
+
+        pinhole_a, pinhole_b = self._pinhole
+        F, info = poselib.estimate_fundamental(
+            pinhole_a[self.few], pinhole_b[self.few], ransac_options(self.how), {}
+        )
+        if len(self.few) == len(self.xy_a):
+            return np.array(info["inliers"], dtype=bool)
+        E = np.diag([self.lens_b.focal_px, self.lens_b.focal_px, 1.0]) @ F
+        E = E @ np.diag([self.lens_a.focal_px, self.lens_a.focal_px, 1.0])
+        return self._error(E) <= self.how.max_error_px
+
+    def _error(self, E: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " n"]:
+        return sampson_px(self.xy_a, self.xy_b, E, self.lens_a.focal_px, self.lens_b.focal_px)
+
+    def depth(
+        self, b_from_a: Rigid3, inlier: Bool[np.ndarray, " n"], *, trusted: bool
+    ) -> tuple[float, float]:
+        """Share of the inliers that one homography explains, and the median parallax, degrees."""
+        import poselib
+
+        parallax = parallax_deg(self.xy_a[inlier], self.xy_b[inlier], b_from_a)
+        if inlier.sum() < 8:
+            return 0.0, parallax
+        pinhole_a, pinhole_b = self._pinhole
+        options = {**ransac_options(self.how), "max_reproj_error": self.how.max_error_px}
+        H, info = poselib.estimate_homography(pinhole_a[inlier], pinhole_b[inlier], options, {})
+        flat = np.array(info["inliers"], dtype=bool)
+        if not trusted and flat.mean() > FLAT:
+            turn = turn_parallax_deg(
+                self.xy_a[inlier][flat], self.xy_b[inlier][flat], self.lens_a.focal_px, H
+            )
+            parallax = parallax if turn is None else turn
+        return float(flat.mean()), parallax
+
+
+def searched(num_matches: int) -> Int[np.ndarray, " m"]:
+    """Which of the matches, sorted by score, a geometry is searched among: evenly over all."""
+    few = min(num_matches, SEARCHED)
+    return np.unique(np.linspace(0, num_matches - 1, few).astype(int))
 
 
 def ransac_options(how: Verification) -> dict:

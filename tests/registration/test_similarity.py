@@ -24,7 +24,7 @@ def clouds():
     return a, b, last.inverse() @ first
 
 
-@pytest.mark.parametrize("factor", [0.013, 37.0])
+@pytest.mark.parametrize("factor", [0.013, pytest.param(37.0, marks=pytest.mark.slow)])
 def test_a_scan_without_units_is_brought_to_the_targets(clouds, factor):
     source, target, true = clouds
     turned = Rigid3(Rotation.random(random_state=4).as_matrix(), np.array([3.0, -8.0, 2.0]))
