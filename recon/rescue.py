@@ -9,7 +9,7 @@ turns: matchers fail beyond 45 degrees of roll.
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -28,9 +28,11 @@ from recon.poses.intrinsics import group_photos, scale_of
 from recon.poses.two_view import Verification, verify_pairs
 
 log = logging.getLogger(__name__)
+Pair = tuple[int, int]  # indices of two photos
 RESCUE_FILE = "rescue.json"
 FEW = 5  # photos up to which all pairs are matched again: tracks link within one matcher only
-PARTNERS = 4  # of each loose photo, else
+PARTNERS = (1, 2, 4)  # of each loose photo, else: more only where fewer did not tie it
+COUNTED = 600  # matches of a pair among which its geometry is searched; all are counted
 CELL_PX = 8  # spacing of a semi-dense matcher's points, working pixels
 
 
@@ -43,6 +45,7 @@ class Rescue:
     # A wrong dense field is smooth, so part of it fits some geometry: up to 23 of 31 matches of 90
     # pairs of different scenes did, at 256 and 640 px; of true pairs a few with as little.
     needed: int = 40  # verified dense matches of a pair; with fewer the first matcher's stay
+    firm: int = 300  # verified dense matches that hold two photos together; they are sparser
     strong_share: float = 0.1  # of a photo's cells: verified matches that hold two photos together
 
     def run(self, images: Sequence[Image], folder: Path, parallel: Parallel | None = None) -> None:
@@ -52,16 +55,18 @@ class Rescue:
         """
         if (folder / RESCUE_FILE).exists():
             return
-        dense, turned = folder / "rescue" / "dense", folder / "rescue" / "turned"
-        counts = count_inliers(images, load_matches(folder))
-        pairs = _planned(dense, lambda: self.choose(images, counts))
-        if pairs:
+        turned = folder / "rescue" / "turned"
+        plan = folder / "rescue" / "counts.json"
+        counts = _counted(plan, lambda: count_inliers(images, load_matches(folder)))
+        dense = folder / "rescue" / "dense"
+
+        def match(pairs: Sequence[Pair]) -> Mapping[Pair, Matches]:
             log.info("rescue: %d pairs are matched again, densely", len(pairs))
             match_photos(images, self.matcher, dense, pairs, parallel)
-            inliers = count_inliers(images, load_matches(dense))
-            pairs = [pair for pair in pairs if inliers[pair] >= self.needed]
-            _take(dense, folder, pairs)
-            counts.update({pair: inliers[pair] for pair in pairs})
+            return load_matches(dense)
+
+        pairs = self.densely(images, counts, match)
+        _take(dense, folder, pairs)
         again = _planned(turned, lambda: self.lonely(counts))
         if again and self.turning is not None:
             log.info("rescue: %d pairs are matched again in quarter turns", len(again))
@@ -78,36 +83,73 @@ class Rescue:
         write_atomic(folder / RESCUE_FILE, json.dumps(names))
         shutil.rmtree(folder / "rescue")
 
+    def densely(
+        self,
+        images: Sequence[Image],
+        counts: dict[Pair, int],
+        match: Callable[[Sequence[Pair]], Mapping[Pair, Matches]],
+    ) -> list[Pair]:
+        """Match weak pairs again until no photo is loose, or no pair is left that may help.
+
+        Args:
+            images: All photos.
+            counts: Verified matches by pair; those of the pairs returned are updated.
+            match: Gives the dense matches of pairs.
+
+        Returns:
+            Pairs whose dense matches hold, and are to replace the others.
+        """
+        cells = cell_counts(images)
+        strong = {
+            p for p, n in counts.items()
+            if n >= self.strong_share * min(cells[p[0]], cells[p[1]])
+        }  # fmt: skip
+        tried, taken = set[Pair](), list[Pair]()
+        for partners in PARTNERS:
+            pairs = [
+                p for p in self.choose(len(images), counts, strong, partners) if p not in tried
+            ]
+            if not pairs:
+                continue
+            tried.update(pairs)
+            inliers = count_inliers(images, match(pairs))
+            good = {p: inliers[p] for p in pairs if inliers[p] >= self.needed}
+            strong |= {p for p, n in good.items() if n >= self.firm}
+            counts.update(good)
+            taken += good
+        return taken
+
+    @staticmethod
     def choose(
-        self, images: Sequence[Image], inliers: Mapping[tuple[int, int], int]
-    ) -> list[tuple[int, int]]:
+        num_photos: int, inliers: Mapping[Pair, int], strong: Collection[Pair], partners: int
+    ) -> list[Pair]:
         """The pairs to match again; none when strong pairs connect all photos.
 
         Photos outside the largest part that strong pairs connect are loose: their best pairs are
-        chosen, within their part and across, and the pairs among those that they are tied to.
+        chosen, `partners` of all and as many across parts, and the pairs among those that they
+        are tied to.
         """
-        cells = cell_counts(images)
-        strong = [
-            p for p, n in inliers.items()
-            if n >= self.strong_share * min(cells[p[0]], cells[p[1]])
-        ]  # fmt: skip
-        part = parts(len(images), strong)
+        part = parts(num_photos, strong)
         if len(set(part.tolist())) == 1:
             return []
-        if len(images) <= FEW:
+        if num_photos <= FEW:
             return sorted(inliers)
         main = np.bincount(part).argmax()
-        chosen: set[tuple[int, int]] = set()
+        chosen: set[Pair] = set()
         for photo in np.flatnonzero(part != main).tolist():
             mine = sorted((p for p in inliers if photo in p), key=lambda p: (-inliers[p], p))
             across = [p for p in mine if part[p[0]] != part[p[1]]]
-            ties = {*mine[:PARTNERS], *across[:PARTNERS]}
-            # Tracks link within one matcher: what a loose photo is tied to is tied among itself.
+            ties = {*mine[:partners], *across[:partners]}
+            # Tracks link within one matcher: what a loose photo is tied to is tied among itself,
+            # or to one more.
             held = sorted({k for p in ties for k in p if part[k] == main})
             chosen |= ties | {p for p in combinations(held, 2) if p in inliers}
+            if len(held) == 1:
+                inside = [p for p in inliers if held[0] in p and part[p[0]] == part[p[1]]]
+                chosen |= {max(inside, key=lambda p: (inliers[p], p))} if inside else set()
         return sorted(chosen)
 
-    def lonely(self, inliers: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
+    def lonely(self, inliers: Mapping[Pair, int]) -> list[Pair]:
         """The pairs of photos that have not one verified pair; none without a turning matcher."""
         if self.turning is None:
             return []
@@ -115,7 +157,7 @@ class Rescue:
         return sorted(pair for pair in inliers if not set(pair) <= tied)
 
     def drop_mirrored(
-        self, images: Sequence[Image], inliers: Mapping[tuple[int, int], int], folder: Path
+        self, images: Sequence[Image], inliers: Mapping[Pair, int], folder: Path
     ) -> dict[str, str]:
         """Take the matches of mirror images away; their names and those of who matches them."""
         if self.turning is None:
@@ -141,7 +183,7 @@ def mirrored_photos(folder: Path) -> dict[str, str]:
     return {name: mirrored_reason(partner) for name, partner in found.items()}
 
 
-def _planned(folder: Path, choose: Callable[[], list[tuple[int, int]]]) -> list[tuple[int, int]]:
+def _planned(folder: Path, choose: Callable[[], list[Pair]]) -> list[Pair]:
     """What was chosen before an interruption, or is now."""
     plan = folder / "plan.json"
     if not plan.exists():
@@ -150,20 +192,27 @@ def _planned(folder: Path, choose: Callable[[], list[tuple[int, int]]]) -> list[
     return [(int(a), int(b)) for a, b in json.loads(plan.read_text())]
 
 
-def _take(source: Path, folder: Path, pairs: Sequence[tuple[int, int]]) -> None:
+def _counted(file: Path, count: Callable[[], dict[Pair, int]]) -> dict[Pair, int]:
+    """What was counted before an interruption, or is now: matches taken since do not change it."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps([[*pair, n] for pair, n in count().items()]))
+    return {(a, b): n for a, b, n in json.loads(file.read_text())}
+
+
+def _take(source: Path, folder: Path, pairs: Sequence[Pair]) -> None:
     for pair in pairs:
         shutil.copyfile(pair_file(source, pair), pair_file(folder, pair))
 
 
-def count_inliers(
-    images: Sequence[Image], matches: Mapping[tuple[int, int], Matches]
-) -> dict[tuple[int, int], int]:
+def count_inliers(images: Sequence[Image], matches: Mapping[Pair, Matches]) -> dict[Pair, int]:
     """Matches of every pair that fit one rigid scene, focal lengths unknown; 0 if unverified."""
     groups = group_photos(images, focal_px=None, share="size")
     lens_of = {photo: group.lens for group in groups for photo in group.photos}
     lenses = [lens_of[i] for i in range(len(images))]
     scales = [scale_of(image) for image in images]
-    found = verify_pairs(matches, lenses, scales, Verification(), trusted=False, depth=False)
+    how = Verification(searched=COUNTED)
+    found = verify_pairs(matches, lenses, scales, how, trusted=False, depth=False)
     return {(p.a, p.b): len(p.inliers) if p.verified else 0 for p in found}
 
 

@@ -8,10 +8,12 @@ with the local stretch between the two photos taken into account.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from corr.threads import in_threads
 from recon.poses.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -68,22 +70,27 @@ def align_tracks(
     alike = np.full(len(uv), -1.0)
     cov = np.tile(how.floor_px**2 * np.eye(2), (len(uv), 1, 1))
     own = reference[tracks.track]
-    for a in grey:
-        for b in grey:
-            rows = np.flatnonzero(bundle.active & (tracks.photo == b) & (own >= 0))
-            rows = rows[tracks.photo[own[rows]] == a]
-            if a == b or not len(rows):
-                continue
-            ref = own[rows]
-            stretch = local_affine(projected[ref], projected[rows])
-            start = projected[rows] + np.einsum(
-                "nij,nj->ni", stretch, tracks.uv[ref] - projected[ref]
-            )
-            found = align_patches(grey[a], grey[b], tracks.uv[ref], start, stretch, how)
-            ok = found.similarity >= how.min_similarity
-            uv[rows[ok]], cov[rows[ok]] = found.uv[ok], found.cov_px[ok]
-            alike[rows[ok]] = found.similarity[ok]
-            np.maximum.at(alike, ref[ok], found.similarity[ok])
+    moved = bundle.active & (own >= 0)
+    reference_photo = np.where(moved, tracks.photo[own], -1)
+    groups = [
+        (a, b, np.flatnonzero(moved & (tracks.photo == b) & (reference_photo == a)))
+        for a, b in permutations(grey, 2)
+    ]
+    groups = [group for group in groups if len(group[2])]
+
+    def work(group: tuple[int, int, np.ndarray]) -> Aligned:
+        a, b, rows = group
+        ref = own[rows]
+        stretch = local_affine(projected[ref], projected[rows])
+        shift = np.einsum("nij,nj->ni", stretch, tracks.uv[ref] - projected[ref])
+        start = projected[rows] + shift
+        return align_patches(grey[a], grey[b], tracks.uv[ref], start, stretch, how)
+
+    for (_, _, rows), found in zip(groups, in_threads(work, groups), strict=True):
+        ok = found.similarity >= how.min_similarity
+        uv[rows[ok]], cov[rows[ok]] = found.uv[ok], found.cov_px[ok]
+        alike[rows[ok]] = found.similarity[ok]
+        np.maximum.at(alike, own[rows[ok]], found.similarity[ok])
     return Aligned(uv, alike, cov)
 
 

@@ -151,7 +151,7 @@ def vote_focal(
     def inliers(pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         (a, b), m = pair, matches[pair]
         order = np.argsort(-m.score, kind="stable")
-        order = order[searched(len(order))]
+        order = order[searched(len(order), how.searched)]
         uv_a = (m.uv_a * scales[a] - centre)[order]
         uv_b = (m.uv_b * scales[b] - centre)[order]
         _, info = poselib.estimate_fundamental(uv_a, uv_b, ransac_options(how), {})
@@ -160,6 +160,7 @@ def vote_focal(
 
     members = set(group.photos)
     mine = [p for p, m in matches.items() if set(p) <= members and len(m) >= how.min_inliers]
+    mine = sorted(mine, key=lambda p: -len(matches[p]))[: 2 * VOTERS]
     pairs = [
         (len(uv_a), uv_a[:VOTES], uv_b[:VOTES])
         for uv_a, uv_b in in_threads(inliers, mine)

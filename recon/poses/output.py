@@ -12,9 +12,11 @@ from jaxtyping import Float, UInt8
 from corr.geometry import Rigid3, Sim3
 from corr.photos import Image
 from corr.store import write_atomic
+from corr.threads import in_threads
 from corr.tracks import Tracks
 from recon.poses.bundle import Bundle
 from recon.poses.intrinsics import scale_of
+from recon.poses.lens import Lens
 from recon.poses.uncertainty import Uncertainty
 from recon.poses.undistort import (
     pinhole_of,
@@ -53,7 +55,7 @@ def to_reconstruction(
     index_of[photos] = np.arange(len(photos))
     uv = np.zeros((len(rows), 2))
     colour_sum = np.zeros((len(points), 3))
-    views, lenses = [], {}
+    views, lenses, written = [], {}, []
     for photo in photos:
         image = images[photo]
         lens = bundle.lens(photo).scaled(1.0 / scale_of(image))
@@ -64,12 +66,19 @@ def to_reconstruction(
         mine = np.flatnonzero(bundle.tracks.photo[rows] == photo)
         uv_original = bundle.tracks.uv[rows[mine]] / scale_of(image)
         uv[mine] = undistort_points(uv_original, lens, camera)
-        picture, valid = undistort_picture(image, lens)
-        save_picture(folder, image.name, picture, valid)
-        np.add.at(colour_sum, track[mine], nearest_colour(picture, uv[mine]))
+        written.append((image, lens, track[mine], uv[mine]))
         pose = bundle.poses[photo]  # kept bit by bit unless the world changes
         pose = pose if keep_frame else new_from_old.apply_to_camera(pose)
         views.append(View(image.name, camera, pose))
+
+    def write(item: tuple[Image, Lens, np.ndarray, np.ndarray]) -> np.ndarray:
+        image, lens, _, at = item
+        picture, valid = undistort_picture(image, lens)
+        save_picture(folder, image.name, picture, valid)
+        return nearest_colour(picture, at)
+
+    for (_, _, seen, _), colour in zip(written, in_threads(write, written), strict=True):
+        np.add.at(colour_sum, seen, colour)
     write_atomic(folder / DISTORTED_FILE, json.dumps(lenses, indent=1))
     count = np.bincount(track, minlength=len(points))[:, None]
     order = np.lexsort((index_of[bundle.tracks.photo[rows]], track))

@@ -103,8 +103,8 @@ class PoseSolver:
             UserError: Fewer than two photos can be placed.
         """
         from recon.colmap_io import write_colmap
-        from recon.poses import two_view
         from recon.poses.output import save_uncertainty, to_reconstruction
+        from recon.poses.two_view_file import save_two_views
 
         start = perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class PoseSolver:
             known = [f"{name}: {reason}" for name, reason in reasons.items()]
             raise UserError("; ".join([*known, str(error)])) from error
         placed.left_out.update({k: v for k, v in reasons.items() if k in placed.left_out})
-        two_view.save_two_views(folder, placed.pairs, names)
+        save_two_views(folder, placed.pairs, names)
         keep_frame = bool(self.cameras) and self._use(self._given(images)) != "intrinsics"
         reconstruction, scale = to_reconstruction(
             placed.bundle, images, placed.left_out, folder, keep_frame=keep_frame

@@ -1,10 +1,8 @@
 """Which matches of two photos fit one rigid scene, and how much the pair can tell."""
 
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,7 +11,6 @@ from tqdm import tqdm
 from corr.geometry import Rigid3
 from corr.geometry.epipolar import essential, sampson_px
 from corr.matches import Matches
-from corr.store import write_atomic
 from corr.threads import in_threads
 from corr.two_view import CLEARLY_FEWER, band_share, inliers_by_chance
 from recon.poses.lens import Lens
@@ -21,12 +18,8 @@ from recon.poses.plausible import by_chance
 from recon.poses.turned import turn_parallax_deg
 
 log = logging.getLogger(__name__)
-TWO_VIEW_FILE = "two_view.json"
 FLAT = 0.8  # share of the inliers that one homography explains, from which a pair shows no depth
 GRID = 8  # coverage is counted on GRID x GRID cells
-SEARCHED = (
-    1500  # matches among which a geometry is searched, evenly over the scores; all are tested
-)
 MIN_ITERATIONS, MAX_ITERATIONS = 500, 20_000
 
 
@@ -66,6 +59,7 @@ class Verification:
     max_error_px: float = 2.0
     min_inliers: int = 15
     seed: int = 0
+    searched: int = 1500  # matches that a geometry is searched among, evenly over the scores
 
 
 def verify_pairs(
@@ -125,7 +119,12 @@ def verify_pair(
     order = np.argsort(-score, kind="stable")
     uv_a, uv_b = uv_a[order], uv_b[order]
     pair = _Matched(
-        lens_a, lens_b, lens_a.undistort(uv_a), lens_b.undistort(uv_b), searched(len(order)), how
+        lens_a,
+        lens_b,
+        lens_a.undistort(uv_a),
+        lens_b.undistort(uv_b),
+        searched(len(order), how.searched),
+        how,
     )
     b_from_a, inlier = pair.inliers(trusted=trusted)
     share = parallax = float("nan")
@@ -218,10 +217,9 @@ class _Matched:
         return float(flat.mean()), parallax
 
 
-def searched(num_matches: int) -> Int[np.ndarray, " m"]:
+def searched(num_matches: int, most: int) -> Int[np.ndarray, " m"]:
     """Which of the matches, sorted by score, a geometry is searched among: evenly over all."""
-    few = min(num_matches, SEARCHED)
-    return np.unique(np.linspace(0, num_matches - 1, few).astype(int))
+    return np.unique(np.linspace(0, num_matches - 1, min(num_matches, most)).astype(int))
 
 
 def ransac_options(how: Verification) -> dict:
@@ -263,45 +261,3 @@ def parallax_deg(
     ray_b = np.concatenate([xy_b, np.ones((len(xy_b), 1))], -1)
     cross = np.linalg.norm(np.cross(ray_a, ray_b), axis=-1)
     return float(np.degrees(np.median(np.arctan2(cross, (ray_a * ray_b).sum(-1)))))
-
-
-def save_two_views(folder: Path, pairs: Iterable[TwoView], names: Sequence[str]) -> None:
-    """Write `two_view.json`: every pair with its numbers and inlier indices."""
-    record = [
-        {
-            "name_a": names[p.a],
-            "name_b": names[p.b],
-            "a": p.a,
-            "b": p.b,
-            "num_matches": p.num_matches,
-            "num_inliers": len(p.inliers),
-            "needed": p.needed,
-            "label": p.label,
-            "coverage": round(p.coverage, 4),
-            "parallax_deg": round(p.parallax_deg, 4),
-            "homography_share": round(p.homography_share, 4),
-            "b_from_a": None if p.b_from_a is None else p.b_from_a.matrix.tolist(),
-            "inliers": p.inliers.tolist(),
-        }
-        for p in pairs
-    ]
-    write_atomic(folder / TWO_VIEW_FILE, json.dumps({"pairs": record}))
-
-
-def load_two_views(folder: Path) -> list[TwoView]:
-    """Read what `save_two_views` wrote."""
-    record = json.loads((folder / TWO_VIEW_FILE).read_text())
-    return [
-        TwoView(
-            p["a"],
-            p["b"],
-            p["num_matches"],
-            np.array(p["inliers"], dtype=np.int64),
-            p["needed"],
-            None if p["b_from_a"] is None else Rigid3.from_matrix(np.array(p["b_from_a"])),
-            p["coverage"],
-            p["parallax_deg"],
-            p["homography_share"],
-        )
-        for p in record["pairs"]
-    ]

@@ -198,7 +198,7 @@ def _pairs(run: Path, photos: list[Photo]) -> list[Pair]:
 
 def _two_views(run: Path) -> dict[tuple[int, int], tuple[np.ndarray, str]]:
     """Inlier indices and kind of every verified pair, by photo indices."""
-    from recon.poses.two_view import load_two_views
+    from recon.poses.two_view_file import load_two_views
 
     if not (run / "2_cameras" / "two_view.json").exists():
         return {}

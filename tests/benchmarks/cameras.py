@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -61,10 +61,16 @@ class Ours:
 
         found = self.match(self.matcher, self.name, images, choose_pairs(images))
         if self.rescue is not None:
-            inliers = count_inliers(images, {p: m for p, (m, _) in found.items()})
-            again = self.rescue.choose(images, inliers)
-            dense = self.match(self.rescue.matcher, "dense", images, again)
-            found |= {p: (m, s + found[p][1]) for p, (m, s) in dense.items()}
+            rescue, again = self.rescue, dict[tuple[int, int], tuple[Matches, float]]()
+
+            def match(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Matches]:
+                dense = self.match(rescue.matcher, "dense", images, list(pairs))
+                again.update({p: (m, s + found[p][1]) for p, (m, s) in dense.items()})
+                return {p: m for p, (m, _) in dense.items()}
+
+            counts = count_inliers(images, {p: m for p, (m, _) in found.items()})
+            good = rescue.densely(images, counts, match)
+            found |= {p: again[p] if p in good else (found[p][0], again[p][1]) for p in again}
         return found
 
     def match(

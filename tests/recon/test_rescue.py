@@ -92,17 +92,30 @@ def test_of_many_photos_only_pairs_around_the_gap_are(tmp_path):
         assert any(photo in p and p not in weak for p in asked)
 
 
-def test_one_loose_photo_costs_a_few_pairs(tmp_path):
+def test_one_loose_photo_costs_two_pairs(tmp_path):
     world = world_of(10)
     weak = {p: 0.2 for p in world.matches if 9 in p}
     folder = prepared(world, tmp_path / "m", weak)
     rescue = rescue_of(world)
     rescue.run(world.images, folder)
     asked = set(rescue.matcher.asked)
+    (tie,) = {p for p in asked if 9 in p}
+    (side,) = asked - {tie}
+    assert set(tie) & set(side)  # tracks link within one matcher
+
+
+def test_a_photo_that_stays_loose_is_tried_with_more(tmp_path):
+    world = world_of(10)
+    weak = {p: 0.2 for p in world.matches if 9 in p}
+    folder = prepared(world, tmp_path / "m", weak)
+    rescue = rescue_of(world, share=weak)  # the dense matches are no more
+    rescue.run(world.images, folder)
+    asked = set(rescue.matcher.asked)
     ties = {p for p in asked if 9 in p}
     assert len(ties) == 4
     held = {photo for p in ties for photo in p} - {9}
-    assert asked - ties == {p for p in world.matches if set(p) <= held}
+    assert {p for p in world.matches if set(p) <= held} <= asked - ties
+    assert len(rescue.matcher.asked) == len(asked)  # none twice
 
 
 def test_an_interrupted_rescue_continues(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 from corr.geometry import rotation_angle
 from recon.poses.intrinsics import group_photos, scale_of, vote_focal
 from recon.poses.lens import Lens
-from recon.poses.two_view import Verification, load_two_views, save_two_views, verify_pairs
+from recon.poses.two_view import Verification, verify_pairs
+from recon.poses.two_view_file import load_two_views, save_two_views
 from tests.synthetic import FOCAL, HEIGHT, WIDTH, ring_scene, with_foreign_photo
 
 

@@ -11,7 +11,8 @@ from corr.geometry import Camera, Rigid3
 from corr.matches import Matches
 from recon.export.mesh import write_mesh_ply
 from recon.export.splat_ply import write_splats
-from recon.poses.two_view import TwoView, save_two_views
+from recon.poses.two_view import TwoView
+from recon.poses.two_view_file import save_two_views
 from recon.report.metrics import (
     CameraErrors,
     HeldOut,
