@@ -55,10 +55,12 @@ class Rescue:
         """
         if (folder / RESCUE_FILE).exists():
             return
-        turned = folder / "rescue" / "turned"
-        plan = folder / "rescue" / "counts.json"
-        counts = _counted(plan, lambda: count_inliers(images, load_matches(folder)))
-        dense = folder / "rescue" / "dense"
+        dense, turned = folder / "rescue" / "dense", folder / "rescue" / "turned"
+
+        def counted() -> list:
+            return [[*pair, n] for pair, n in count_inliers(images, load_matches(folder)).items()]
+
+        counts = {(a, b): n for a, b, n in _once(folder / "rescue" / "counts.json", counted)}
 
         def match(pairs: Sequence[Pair]) -> Mapping[Pair, Matches]:
             log.info("rescue: %d pairs are matched again, densely", len(pairs))
@@ -67,7 +69,7 @@ class Rescue:
 
         pairs = self.densely(images, counts, match)
         _take(dense, folder, pairs)
-        again = _planned(turned, lambda: self.lonely(counts))
+        again = [(a, b) for a, b in _once(turned / "plan.json", lambda: self.lonely(counts))]
         if again and self.turning is not None:
             log.info("rescue: %d pairs are matched again in quarter turns", len(again))
             match_photos(images, self.turning, turned, again, parallel)
@@ -183,21 +185,12 @@ def mirrored_photos(folder: Path) -> dict[str, str]:
     return {name: mirrored_reason(partner) for name, partner in found.items()}
 
 
-def _planned(folder: Path, choose: Callable[[], list[Pair]]) -> list[Pair]:
-    """What was chosen before an interruption, or is now."""
-    plan = folder / "plan.json"
-    if not plan.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(plan, json.dumps([list(pair) for pair in choose()]))
-    return [(int(a), int(b)) for a, b in json.loads(plan.read_text())]
-
-
-def _counted(file: Path, count: Callable[[], dict[Pair, int]]) -> dict[Pair, int]:
-    """What was counted before an interruption, or is now: matches taken since do not change it."""
+def _once(file: Path, decide: Callable[[], list]) -> list:
+    """What was decided before an interruption, or is now; matches taken since do not change it."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, json.dumps([[*pair, n] for pair, n in count().items()]))
-    return {(a, b): n for a, b, n in json.loads(file.read_text())}
+        write_atomic(file, json.dumps(decide()))
+    return json.loads(file.read_text())
 
 
 def _take(source: Path, folder: Path, pairs: Sequence[Pair]) -> None:
