@@ -57,6 +57,7 @@ class RunOptions:
         "default"  # quick | default | best | gpu_quick | gpu_best: sets the stages' numbers
     )
     device: str = "auto"  # auto | cpu | cuda
+    gpus: int = 1  # that train the splats together, with device=cuda
     executor: Executor = field(default_factory=Local)
     workers: int = 1  # processes that match photos, with executor=local
     seed: int = 0  # of everything random
@@ -67,6 +68,8 @@ class RunOptions:
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device}")
         check_workers(self.workers)
+        if self.gpus < 1:
+            raise ValueError(f"gpus must be 1 or more, got {self.gpus}")
         if self.pairs_per_photo < 0:
             raise ValueError(f"pairs_per_photo must be 0 or more, got {self.pairs_per_photo}")
         if self.score_height < 16:

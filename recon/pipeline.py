@@ -200,15 +200,18 @@ class Run:
 
     def splats(self, seeds: Any, reconstruction: Reconstruction, renderer: Any) -> Path:
         """Optimised splats with refined cameras."""
+        from recon.splats.batch import with_batch
         from recon.splats.fitted import save_fitted
 
-        options, cameras = self.options.optimiser, self.folder("cameras")
+        options = with_batch(self.options.optimiser, self.options.gpus)
+        cameras = self.folder("cameras")
 
         def work(folder: Path) -> None:
             pictures, masks = workspace.load_pictures(cameras, reconstruction.views)
             fitted = options.fit(
-                seeds, reconstruction.views, pictures, masks, renderer, folder, self.options.seed
-            )
+                seeds, reconstruction.views, pictures, masks, renderer, folder, self.options.seed,
+                self.options.gpus,
+            )  # fmt: skip
             save_fitted(folder, fitted, reconstruction)
 
         key = digest(
@@ -262,8 +265,9 @@ def run(options: RunOptions) -> Summary:
     Raises:
         UserError: The photos or the options cannot work; the message says what to change.
     """
-    from recon.render.select import renderer_for
+    from recon.render.select import check_gpus, renderer_for
     from recon.results import finish
+    from recon.splats.batch import with_batch
     from recon.splats.fitted import load_fitted
     from recon.splats.strategies import check_strategy
 
@@ -271,7 +275,9 @@ def run(options: RunOptions) -> Summary:
     handler = log_to(job.out / "run.log")
     try:
         renderer = renderer_for(options.device)
+        check_gpus(options.gpus, renderer)
         check_strategy(options.optimiser, renderer.name)
+        with_batch(options.optimiser, options.gpus)
         photos = job.photos()
         matches = job.matches(photos)
         reconstruction = job.cameras(photos, matches)

@@ -45,3 +45,18 @@ def renderer_for(device: str) -> Renderer:
     reason = "asked for" if device == "cuda" else "GPU and gsplat found"
     log.info("renderer: cuda, %s (%s)", torch.cuda.get_device_name(), reason)
     return CudaRenderer()
+
+
+def check_gpus(gpus: int, renderer: Renderer) -> None:
+    """Refuse more GPUs than there are.
+
+    Raises:
+        UserError: Several are asked for, and the run uses none or this machine has fewer.
+    """
+    if gpus == 1:
+        return
+    if renderer.name != "cuda":
+        raise UserError(f"gpus={gpus} needs CUDA, this run renders with cpu; leave gpus out")
+    there = torch.cuda.device_count()
+    if gpus > there:
+        raise UserError(f"gpus={gpus}, but torch sees {there}; take gpus={there}")

@@ -1,10 +1,19 @@
 """Small corrections of camera poses and exposures that are optimised along with the splats."""
 
+import copy
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
 
 from corr.geometry import Rigid3
 from recon.scene import View
+from recon.splats.batch import betas
+
+if TYPE_CHECKING:
+    from recon.splats.optimiser import Optimiser
+
+WAIT_SHARE = 0.1  # of the run: until coarse pictures are explained wrong splats would move poses
 
 
 class CameraCorrections(nn.Module):
@@ -56,6 +65,54 @@ class CameraCorrections(nn.Module):
         u, _, vt = torch.linalg.svd(torch.from_numpy(matrix[:3, :3]))
         matrix[:3, :3] = (u @ vt).numpy()
         return View(view.name, view.camera, Rigid3.from_matrix(matrix))
+
+
+class MovingCameras:
+    """The corrections and their Adam optimiser."""
+
+    def __init__(self, corrections: CameraCorrections, options: "Optimiser"):
+        self.corrections, self.options = corrections, options
+        groups = [
+            {"params": [corrections.twist_px], "lr": options.pose_px},
+            {"params": [corrections.log_gains], "lr": options.exposure_rate},
+        ]
+        self.adam = torch.optim.Adam(groups, betas=betas(options))
+        self.still: dict[int, tuple[Tensor, Tensor]] = {}  # poses and gains that do not change
+
+    def at(self, index: int) -> tuple[Tensor, Tensor]:
+        """Pose and gains of a photo; what does not move is computed once."""
+        now = self.corrections
+        if index not in self.still:
+            with torch.no_grad():
+                self.still[index] = now.cam_from_world(index), now.gains(index)
+        pose, gains = self.still[index]
+        if self.options.pose_px > 0:
+            pose = now.cam_from_world(index)
+        if self.options.exposure_rate > 0:
+            gains = now.gains(index)
+        return pose, gains
+
+    def step(self, progress: float) -> None:
+        """One Adam step, once the run is far enough; gradients that are not finite are zero."""
+        if progress > WAIT_SHARE:
+            for parameter in self.corrections.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+            self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to continue, detached from what happens next."""
+        return {
+            "corrections": {k: v.clone() for k, v in self.corrections.state_dict().items()},
+            "adam": copy.deepcopy(self.adam.state_dict()),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Back to a saved state."""
+        self.still = {}
+        self.corrections.load_state_dict(state["corrections"])
+        self.adam.load_state_dict(state["adam"])
 
 
 def rotation_matrix(vector: Tensor) -> Tensor:

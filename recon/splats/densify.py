@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recon.splats.parameters import POLISH, SplatParameters
 from recon.splats.strategies import Strategy
+from recon.splats.team import Team
 
 if TYPE_CHECKING:
     from recon.render.base import Rendered
@@ -68,15 +69,38 @@ def take_back(splats: SplatParameters, tensors: dict[str, Tensor]) -> None:
             splats.leaves[name] = leaf.detach().new_zeros(count, *leaf.shape[1:]).requires_grad_()
 
 
+def pulled(drawn: list[dict[str, Any]], team: Team) -> dict[str, Any]:
+    """How all photos of a step pulled at each splat, as gsplat's record of one drawing.
+
+    gsplat multiplies by half the picture's size, to have gradients in pixels, and by the number
+    of cameras, as the loss is their mean. Photos may differ in size, so that of each is applied
+    here and the record says 2 x 2.
+    """
+    gradients = []
+    for raw in drawn:
+        x, y = raw["means2d"].grad.unbind(-1)
+        gradients.append(torch.stack([x * (raw["width"] / 2), y * (raw["height"] / 2)], -1))
+    every = team.gathered(torch.cat(gradients))  # c n 2
+    places = torch.zeros_like(every, requires_grad=True)
+    places.grad = every
+    radii = team.gathered(torch.cat([raw["radii"] for raw in drawn]))
+    return {
+        "means2d": places, "radii": radii, "width": 2, "height": 2, "n_cameras": len(every),
+        "gaussian_ids": None,
+    }  # fmt: skip
+
+
 class _Gsplat(Strategy):
     """What the two have in common: rates, timing, and how gsplat is called."""
 
     share: float  # of the run in which splats are added
 
-    def __init__(self, options: "Optimiser", splats: SplatParameters, radius: float, seed: int):
+    def __init__(
+        self, options: "Optimiser", splats: SplatParameters, radius: float, seed: int, team: Team
+    ):
         super().__init__(options, splats)
-        self.radius = radius
-        self.info: dict[str, Any] = {}
+        self.radius, self.team = radius, team
+        self.drawn: list[dict[str, Any]] = []  # gsplat's records of this step's pictures
         torch.manual_seed(seed)  # gsplat draws from torch's own generator
         self.inner = self._make(self._timing())
         self.inner.check_sanity(*parts(splats))
@@ -105,24 +129,29 @@ class _Gsplat(Strategy):
     def set_rates(self, step: int, *, polishing: bool) -> None:
         """The rates of 3DGS; only positions slow down."""
         rates = {**RATES, "means": self.position_rate(step)}
-        self.splats.apply_rates(rates, POLISH if polishing else 1.0)
+        batch = math.sqrt(max(1, self.options.batch))  # see recon.splats.batch
+        self.splats.apply_rates(rates, batch * (POLISH if polishing else 1.0))
 
     def before_backward(self, rendered: "Rendered") -> None:
         """Ask for the gradients of the places in the picture."""
         if rendered.raw is None:
             raise ValueError("gsplat's strategies need a picture drawn by gsplat")
-        self.info = rendered.raw
-        self.info["means2d"].retain_grad()
+        rendered.raw["means2d"].retain_grad()
+        self.drawn.append(rendered.raw)
 
     def after_step(self, step: int, *, polishing: bool) -> None:
         """Let gsplat change the set; it counts steps from 0 and sees each before it is counted."""
+        drawn, self.drawn = self.drawn, []
         if polishing:
             return
         tensors, optimisers = parts(self.splats)
-        self._call(tensors, optimisers, step - 1)
+        self._call(tensors, optimisers, step - 1, drawn)
         take_back(self.splats, tensors)
 
-    def _call(self, tensors: dict[str, Tensor], optimisers: dict[str, _Group], step: int) -> None:
+    def _call(
+        self, tensors: dict[str, Tensor], optimisers: dict[str, _Group], step: int,
+        drawn: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
@@ -148,12 +177,14 @@ class Densify(_Gsplat):
     def _fresh(self) -> dict[str, Any]:
         return self.inner.initialize_state(scene_scale=self.radius)
 
-    def _call(self, tensors: dict[str, Tensor], optimisers: dict[str, _Group], step: int) -> None:
+    def _call(
+        self, tensors: dict[str, Tensor], optimisers: dict[str, _Group], step: int,
+        drawn: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
         if len(self.splats) >= self.options.max_splats:
             self.inner.grow_grad2d = math.inf  # enough; what is faint is still removed
-        self.inner.step_post_backward(
-            tensors, optimisers, self.running, step, self.info, packed=False
-        )
+        info = pulled(drawn, self.team)
+        self.inner.step_post_backward(tensors, optimisers, self.running, step, info, packed=False)
 
 
 class Mcmc(_Gsplat):
@@ -174,7 +205,9 @@ class Mcmc(_Gsplat):
         opacity = self.splats.leaves["logit_opacities"].sigmoid().mean()
         return MCMC_WEIGHT * (opacity + self.splats.leaves["log_scales"].exp().mean())
 
-    def _call(self, tensors: dict[str, Tensor], optimisers: dict[str, _Group], step: int) -> None:
-        self.inner.step_post_backward(
-            tensors, optimisers, self.running, step, self.info, lr=self.position_rate(step)
-        )
+    def _call(
+        self, tensors: dict[str, Tensor], optimisers: dict[str, _Group], step: int,
+        drawn: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        rate = self.position_rate(step) * math.sqrt(max(1, self.options.batch))
+        self.inner.step_post_backward(tensors, optimisers, self.running, step, {}, lr=rate)

@@ -30,7 +30,8 @@ class Optimiser:
     """
 
     strategy: str = "edgs"  # edgs | densify | mcmc; the last two are gsplat's and need CUDA
-    iterations: int = 900  # steps at most; one photo each
+    iterations: int = 900  # photos shown at most, one a step unless batch says otherwise
+    batch: int = 0  # photos a step; steps get fewer and larger; 0 = one per GPU
     coarse_share: float = 0.35  # share of the steps on half-size pictures, first
     max_side: int = 640  # px, longer side of the training pictures
     sh_degree: int = 0  # bands of the colours, at least; those above the seeds' start at zero
@@ -64,6 +65,8 @@ class Optimiser:
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"optimiser.{name} must be positive, got {getattr(self, name)}")
+        if self.batch < 0:
+            raise ValueError(f"optimiser.batch must be 0 or more, got {self.batch}")
         if not 0 <= self.coarse_share <= 1:
             raise ValueError(f"optimiser.coarse_share must lie in [0, 1], got {self.coarse_share}")
 
@@ -76,8 +79,19 @@ class Optimiser:
         renderer: "Renderer",
         folder: Path,
         seed: int,
+        gpus: int = 1,
     ) -> "Fitted":
         """Optimise, with checkpoints in `folder`; the best state by the stop view is returned."""
+        from recon.splats.batch import with_batch
+        from recon.splats.strategies import check_strategy
+
+        check_strategy(self, renderer.name)
+        if gpus > 1:
+            from recon.splats.several import Work, train_together
+
+            shared = with_batch(self, gpus)
+            work = Work(shared, seeds, views, pictures, masks, renderer, folder, seed)
+            return train_together(work, gpus)
         from recon.splats.training import train
 
         return train(self, seeds, views, pictures, masks, renderer, folder, seed)

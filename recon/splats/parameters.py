@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from recon.splats.batch import betas
 from recon.splats.gaussians import Gaussians
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class SplatParameters:
         groups = [
             {"params": [v], "name": k, "lr": 0.0} for k, v in self.leaves.items() if v.numel()
         ]
-        self.adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+        self.adam = torch.optim.Adam(groups, betas=betas(self.options), eps=1e-15, fused=True)
 
     def gaussians(self) -> Gaussians:
         """The current splats, attached to the leaves."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from corr.errors import UserError
 from recon.scene import View
 from recon.splats.parameters import SplatParameters
+from recon.splats.team import Team
 
 if TYPE_CHECKING:
     from recon.render.base import Rendered
@@ -29,7 +30,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def before_backward(self, rendered: "Rendered") -> None:
-        """See the picture before its gradients are computed."""
+        """See a picture of the step before its gradients are computed."""
 
     def penalty(self) -> Tensor | None:
         """What is added to the loss of the picture."""
@@ -96,6 +97,7 @@ def make_strategy(
     *,
     pixel: float,
     seed: int,
+    team: Team | None = None,
 ) -> Strategy:
     """The strategy that the options name.
 
@@ -105,13 +107,14 @@ def make_strategy(
         views: The cameras, whose spread is gsplat's measure of the scene.
         pixel: World size of a training pixel at the typical depth.
         seed: Of whatever is drawn at random.
+        team: The processes that train together; None: this one alone.
     """
     if options.strategy == "edgs":
         return Edgs(options, splats, pixel)
     from recon.splats.densify import Densify, Mcmc
 
     kind = Densify if options.strategy == "densify" else Mcmc
-    return kind(options, splats, scene_radius(views), seed)
+    return kind(options, splats, scene_radius(views), seed, team or Team())
 
 
 def scene_radius(views: tuple[View, ...]) -> float:

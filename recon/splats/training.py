@@ -1,6 +1,5 @@
 """The training loop: photos in random order, coarse to fine, decay, prune, keep the best."""
 
-import copy
 import logging
 import math
 from collections.abc import Mapping
@@ -15,13 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recon.scene import View
-from recon.splats.cameras import CameraCorrections
+from recon.splats.batch import per_batch
+from recon.splats.cameras import CameraCorrections, MovingCameras
 from recon.splats.fitted import Fitted
 from recon.splats.losses import photometric_loss
 from recon.splats.parameters import SplatParameters
 from recon.splats.pictures import Picture, halved, median_depths, prepare, sparable
 from recon.splats.seeds import Seeds
-from recon.splats.strategies import check_strategy, make_strategy
+from recon.splats.strategies import PRUNE_EVERY, check_strategy, make_strategy
+from recon.splats.team import Team
 
 if TYPE_CHECKING:
     from recon.render.base import Renderer
@@ -56,45 +57,50 @@ def train(
     renderer: "Renderer",
     folder: Path,
     seed: int,
+    team: Team | None = None,
+    device: torch.device | None = None,
 ) -> Fitted:
-    """Run the schedule; continues from a checkpoint in `folder` when there is one."""
+    """Run the schedule; continues from a checkpoint in `folder` when there is one.
+
+    `team` are the processes that train together, None: this one alone; `device` is where this one
+    computes, None: where the renderer does.
+    """
     check_strategy(options, renderer.name)
-    device = torch.device("cuda" if renderer.name == "cuda" else "cpu")
-    loop = Loop(options, seeds, views, pictures, masks, renderer, device, seed)
+    device = device or torch.device("cuda" if renderer.name == "cuda" else "cpu")
+    loop = Loop(options, seeds, views, pictures, masks, renderer, device, seed, team)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
-        loop.restore(torch.load(checkpoint, weights_only=True))
+        loop.restore(torch.load(checkpoint, weights_only=True, map_location=device))
         log.info("optimise: continuing at step %d", loop.step)
     loop.run(checkpoint)
-    checkpoint.unlink(missing_ok=True)
+    if loop.team.rank == 0:
+        checkpoint.unlink(missing_ok=True)
     return loop.result()
 
 
 class Loop:
     """The schedule step by step: `run` it, or `advance` and look between the steps."""
 
-    def __init__(self, options, seeds, views, pictures, masks, renderer, device, seed):
+    def __init__(self, options, seeds, views, pictures, masks, renderer, device, seed, team=None):
+        options = per_batch(options)
         self.options, self.views, self.renderer = options, views, renderer
-        self.device = device
+        self.device, self.team = device, team or Team()
         self.seed_degree = seeds.gaussians.sh_degree
         start = seeds.gaussians.with_degree(options.sh_degree)
         self.splats = SplatParameters(start.to(device), options)
         depths = median_depths(seeds.gaussians.means, views).to(device)
         gains = torch.from_numpy(np.log(seeds.exposures)).to(device)
         self.corrections = CameraCorrections(views, depths, gains)
-        self.camera_optimiser = torch.optim.Adam(
-            [
-                {"params": [self.corrections.twist_px], "lr": options.pose_px},
-                {"params": [self.corrections.log_gains], "lr": options.exposure_rate},
-            ]
-        )
+        self.cameras = MovingCameras(self.corrections, options)
         self.full = [prepare(v, pictures, masks, options.max_side, device) for v in views]
         self.half = halved(self.full, views, pictures, masks, device)
         # World size of one training pixel at the typical depth: the unit of position steps.
         shrink = self.full[0].camera.width / views[0].camera.width
         focal = torch.tensor([v.camera.K[0, 0] for v in views], device=device) * shrink
         pixel = float((depths / focal).median())
-        self.strategy = make_strategy(options, self.splats, views, pixel=pixel, seed=seed)
+        self.strategy = make_strategy(
+            options, self.splats, views, pixel=pixel, seed=seed, team=self.team
+        )
         colours = [p.target.rgb.mean((0, 1)) for p in self.half]
         self.background = torch.stack(colours).mean(0)
         self.rng = np.random.default_rng(seed)
@@ -107,14 +113,16 @@ class Loop:
         self.seconds = 0.0
         self.started = perf_counter()  # moved on by whoever pauses the clock
         self.measured = (math.nan, math.nan)  # loss and PSNR of the step looked at last
-        self.still: dict[int, tuple[Tensor, Tensor]] = {}  # poses and gains that do not change
         self.end = options.iterations
         self.polishing = False
 
     def run(self, checkpoint: Path) -> None:
         """All steps that are left, with a progress bar and checkpoints."""
         self.started = perf_counter() - self.seconds
-        bar = tqdm(total=self.options.iterations, initial=self.step, desc="optimise", unit="step")
+        bar = tqdm(
+            total=self.options.iterations, initial=self.step, desc="optimise", unit="step",
+            disable=self.team.rank > 0,
+        )  # fmt: skip
         with bar:
             while self.step < self.end:
                 self.advance()
@@ -123,7 +131,8 @@ class Loop:
                 if self.step % LOG_EVERY == 0:
                     psnr, count = self.measured[1], len(self.splats)
                     bar.set_postfix_str(f"PSNR {psnr:.1f} dB, {count} splats")
-                if self.step % self.options.checkpoint_every == 0 and self.step < self.end:
+                saves = self.team.rank == 0 and self.step % self.options.checkpoint_every == 0
+                if saves and self.step < self.end:
                     self._save(checkpoint)
 
     def advance(self) -> None:
@@ -133,34 +142,41 @@ class Loop:
         self._after_step(drawn)
 
     def _one_step(self) -> _Drawn:
-        index = self._next_view()
+        chosen = [(self._next_view(), self._behind()) for _ in range(self.options.batch)]
+        self.strategy.set_rates(self.step, polishing=self.polishing)
+        for index, behind in self.team.share(chosen):
+            drawn = self._draw(index, behind)
+        self.team.add_gradients([*self.splats.leaves.values(), *self.corrections.parameters()])
+        self.splats.step()
+        self.cameras.step(min(1.0, self.step / self.options.iterations))
+        self.step += 1
+        if self.step % PRUNE_EVERY == 0:  # equal sums are equal bits, unless the GPUs are not alike
+            self.team.follow_first(self._moving())
+        self.strategy.after_step(self.step, polishing=self.polishing)
+        return drawn
+
+    def _draw(self, index: int, behind: Tensor) -> _Drawn:
+        """One photo of the step: its part of the gradients is added to the leaves."""
         coarse = self.step < self._coarse_steps()
         picture = (self.half if coarse else self.full)[index]
-        self.strategy.set_rates(self.step, polishing=self.polishing)
-        pose, gains = self._camera(index)
+        pose, gains = self.cameras.at(index)
         rendered = self.renderer.render(
-            self.splats.gaussians(), picture.camera, pose, background=self._behind(),
+            self.splats.gaussians(), picture.camera, pose, background=behind,
             sh_degree=self._sh_degree(),
         )  # fmt: skip
         rgb = rendered.rgb * gains
         loss = photometric_loss(rgb, picture.target)
         penalty = self.strategy.penalty()
         self.strategy.before_backward(rendered)
-        (loss if penalty is None else loss + penalty).backward()
-        self.splats.step()
-        self._step_cameras()
-        self.step += 1
-        self.strategy.after_step(self.step, polishing=self.polishing)
+        ((loss if penalty is None else loss + penalty) / self.options.batch).backward()
         return _Drawn(loss.detach(), rgb.detach(), picture)
 
-    def _step_cameras(self) -> None:
-        # Poses wait until the coarse pictures are explained: wrong splats would move them.
-        if min(1.0, self.step / self.options.iterations) > 0.1:
-            for parameter in self.corrections.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
-            self.camera_optimiser.step()
-        self.camera_optimiser.zero_grad(set_to_none=True)
+    def _moving(self) -> list[Tensor]:
+        """All that a step changes."""
+        optimisers = (self.splats.adam, self.cameras.adam)
+        moments = [v for o in optimisers for s in o.state.values() for v in s.values()]
+        every = [*self.splats.leaves.values(), *self.corrections.parameters(), *moments]
+        return [v for v in every if v.numel()]
 
     def _behind(self) -> Tensor:
         """A random colour: splats cannot borrow it, they must close the surface themselves."""
@@ -173,19 +189,6 @@ class Loop:
         """Bands in use; None: all. Those that the seeds came without join one by one."""
         degree = self.seed_degree + self.step // self.options.sh_every
         return degree if degree < self.options.sh_degree else None
-
-    def _camera(self, index: int) -> tuple[Tensor, Tensor]:
-        """Pose and gains of a photo; what does not move is computed once."""
-        now = self.corrections
-        if index not in self.still:
-            with torch.no_grad():
-                self.still[index] = now.cam_from_world(index), now.gains(index)
-        pose, gains = self.still[index]
-        if self.options.pose_px > 0:
-            pose = now.cam_from_world(index)
-        if self.options.exposure_rate > 0:
-            gains = now.gains(index)
-        return pose, gains
 
     def _coarse_steps(self) -> int:
         return round(self.options.coarse_share * self.options.iterations)
@@ -202,7 +205,7 @@ class Loop:
         if self.step == self._coarse_steps():  # what coarse pictures taught is no yardstick
             self.best_psnr, self.best_step, self.best = -math.inf, self.step, None
         if self.stop_index is not None and look and not self.polishing:
-            stop_psnr = self._stop_view_psnr()
+            stop_psnr = self.team.first_says(self._stop_view_psnr())
             if stop_psnr > self.best_psnr + 0.01:
                 self.best_psnr, self.best_step = stop_psnr, self.step
                 self.best = self._state()
@@ -249,16 +252,13 @@ class Loop:
         return {
             "splats": self.splats.state(),
             "strategy": self.strategy.state(),
-            "corrections": {k: v.clone() for k, v in self.corrections.state_dict().items()},
-            "camera_optimiser": copy.deepcopy(self.camera_optimiser.state_dict()),
+            "cameras": self.cameras.state(),
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
         self.splats.restore(state["splats"])
         self.strategy.restore(state["strategy"])
-        self.still = {}
-        self.corrections.load_state_dict(state["corrections"])
-        self.camera_optimiser.load_state_dict(state["camera_optimiser"])
+        self.cameras.restore(state["cameras"])
 
     def _save(self, path: Path) -> None:
         loop = {

@@ -11,11 +11,12 @@ import torch
 from corr.errors import UserError
 from corr.geometry import Camera, Rigid3
 from recon.scene import View
-from recon.splats.densify import RATES, parts
+from recon.splats.densify import RATES, parts, pulled
 from recon.splats.gaussians import Gaussians
 from recon.splats.optimiser import Optimiser
 from recon.splats.parameters import POLISH, SplatParameters
 from recon.splats.strategies import Edgs, check_strategy, make_strategy, scene_radius
+from recon.splats.team import Team
 
 N = 7
 KEYS = {"means", "scales", "quats", "opacities", "sh0", "shN"}
@@ -87,10 +88,18 @@ def made(name, degree=1, **options):
     return parameters, make_strategy(options, parameters, views(), pixel=0.01, seed=0)
 
 
+def record(gradient, width, height, radius=3):
+    """What gsplat tells of a drawing, after its gradients are known."""
+    places = torch.zeros_like(gradient, requires_grad=True)
+    places.grad = gradient
+    radii = torch.full(gradient.shape, radius, dtype=torch.int32)
+    return {"means2d": places, "radii": radii, "width": width, "height": height, "n_cameras": 1}
+
+
 def one_step(parameters, strategy, step):
-    drawn = SimpleNamespace(raw={"means2d": torch.zeros(1, N, 2, requires_grad=True) * 1})
+    raw = record(torch.ones(1, N, 2), 61, 45)
     strategy.set_rates(step - 1, polishing=False)
-    strategy.before_backward(drawn)
+    strategy.before_backward(SimpleNamespace(raw=raw))
     for leaf in parameters.leaves.values():
         leaf.grad = torch.full_like(leaf, 0.1)
     parameters.step()
@@ -201,3 +210,40 @@ def test_nothing_is_grown_in_the_polish(gsplat):
 def test_picture_of_another_renderer_is_refused(gsplat):
     with pytest.raises(ValueError, match="drawn by gsplat"):
         made("densify")[1].before_backward(SimpleNamespace(raw=None))
+
+
+def gsplats_sum(info):
+    """What gsplat 1.5.3 adds to its running gradient of each splat, from a record."""
+    gradient = info["means2d"].grad.clone()
+    gradient[..., 0] *= info["width"] / 2 * info["n_cameras"]
+    gradient[..., 1] *= info["height"] / 2 * info["n_cameras"]
+    seen = (info["radii"] > 0).all(-1)
+    return (gradient.norm(dim=-1) * seen).sum(0), seen.sum(0)
+
+
+def test_pull_of_several_photos_is_the_sum_of_each_ones_whatever_their_size():
+    gen = torch.Generator().manual_seed(1)
+    gradients = [torch.randn(1, N, 2, generator=gen) for _ in range(2)]
+    alone = [record(g, w, h) for g, (w, h) in zip(gradients, [(61, 45), (40, 80)], strict=True)]
+    alone[1]["radii"][0, 2] = 0  # not drawn there
+    halves = [{**r} for r in alone]  # the loss of a step is the mean of its photos'
+    for half, gradient in zip(halves, gradients, strict=True):
+        half["means2d"] = record(gradient / 2, 1, 1)["means2d"]
+    pull, count = gsplats_sum(pulled(halves, Team()))
+    expected = [gsplats_sum(r) for r in alone]
+    torch.testing.assert_close(pull, expected[0][0] + expected[1][0])
+    assert count.tolist() == [2, 2, 1] + [2] * (N - 3)
+
+
+def test_pull_of_one_photo_is_gsplats_own():
+    one = record(torch.randn(1, N, 2, generator=torch.Generator().manual_seed(2)), 61, 45)
+    assert torch.equal(gsplats_sum(pulled([one], Team()))[0], gsplats_sum(one)[0])
+
+
+def test_rates_of_a_batch_grow_with_its_root(gsplat):
+    parameters, strategy = made("mcmc", iterations=100, batch=4)
+    strategy.set_rates(0, polishing=False)
+    rates = {g["name"]: g["lr"] for g in parameters.adam.param_groups}
+    assert rates == pytest.approx({k: 2 * v for k, v in {**RATES, "means": 1.6e-4 * 2.2}.items()})
+    one_step(parameters, strategy, 1)
+    assert gsplat[0].seen[0][1] == {"lr": pytest.approx(2 * 1.6e-4 * 2.2)}

@@ -13,6 +13,7 @@ from recon.splats.gaussians import Gaussians
 from recon.splats.losses import Target, photometric_loss, photometric_loss_reference
 from recon.splats.optimiser import Optimiser
 from recon.splats.seeds import Seeds
+from recon.splats.several import Work, train_together
 from recon.splats.training import Loop
 
 pytestmark = pytest.mark.gpu
@@ -120,6 +121,21 @@ def test_run_is_continued_with_grown_splats(scene, renderer, tmp_path):
     fitted = options.fit(seeds, views, pictures, {}, renderer, tmp_path, 0)
     assert len(fitted.gaussians) > N // 2
     assert fitted.history[-1]["iteration"] == 60
+
+
+@pytest.mark.parametrize("strategy", ["edgs", "densify", "mcmc"])
+def test_processes_of_their_own_train_like_one_loop(scene, renderer, tmp_path, strategy):
+    """As many as there are GPUs; rounding of the GPU's own sums is all that differs."""
+    seeds, views, pictures = scene
+    gpus = min(2, torch.cuda.device_count())
+    options = Optimiser(strategy=strategy, iterations=60, coarse_share=0.0, stop_view=False,
+                        batch=2)  # fmt: skip
+    alone = options.fit(seeds, views, pictures, {}, renderer, tmp_path, 0)
+    work = Work(options, seeds, views, pictures, {}, renderer, tmp_path, 0)
+    together = train_together(work, gpus)
+    assert len(together.gaussians) == pytest.approx(len(alone.gaussians), rel=0.05)
+    for mine, others in zip(together.history, alone.history, strict=True):
+        assert mine["psnr_train"] == pytest.approx(others["psnr_train"], abs=0.2)
 
 
 def test_splat_that_is_not_finite_is_not_drawn_and_spoils_nothing(scene, renderer):

@@ -159,13 +159,13 @@ def test_snapshot_of_the_best_state_is_not_touched_by_later_steps():
     for _ in range(4):
         running._one_step()
     best = running._state()
-    moment = {k: v["exp_avg"].clone() for k, v in best["camera_optimiser"]["state"].items()}
-    twist = best["corrections"]["twist_px"].clone()
+    moment = {k: v["exp_avg"].clone() for k, v in best["cameras"]["adam"]["state"].items()}
+    twist = best["cameras"]["corrections"]["twist_px"].clone()
     assert moment
     for _ in range(3):
         running._one_step()
-    assert torch.equal(best["corrections"]["twist_px"], twist)
-    for k, v in best["camera_optimiser"]["state"].items():
+    assert torch.equal(best["cameras"]["corrections"]["twist_px"], twist)
+    for k, v in best["cameras"]["adam"]["state"].items():
         assert torch.equal(v["exp_avg"], moment[k])
 
 
