@@ -15,6 +15,7 @@ from jaxtyping import Float
 from corr.geometry import Camera
 from recon.poses.bundle import Bundle
 from recon.poses.lens import Lens
+from recon.poses.noise import hidden_noise_px
 from recon.poses.uncertainty import Uncertainty, estimate
 from recon.poses.whitened import LensPrior, Model, PosePrior, adjust_whitened
 
@@ -48,11 +49,17 @@ class Finish:
     def uncertainty(self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"]) -> Uncertainty:
         """Sigmas with every lens as unknown as it is, distortion that was dropped included."""
         model = self.model(bundle, distortion=not self.pinhole)
+        hidden = self._hidden(bundle, cov_px)
         wide = {
             k: replace(p, sigma={n: s if n == "focal" else WIDER * s for n, s in p.sigma.items()})
             for k, p in model.lens_priors.items()
         }
-        return estimate(bundle, cov_px, replace(model, lens_priors=wide))
+        found = estimate(bundle, widened(cov_px, hidden), replace(model, lens_priors=wide))
+        return replace(found, hidden_px=hidden)
+
+    def _hidden(self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"]) -> float:
+        """Noise beyond the covariances, under the model that the adjustment had."""
+        return hidden_noise_px(bundle, cov_px, self.model(bundle, distortion=_distorted(bundle)))
 
     def model(self, bundle: Bundle, *, distortion: bool) -> Model:
         """What the last adjustment holds, frees and knows."""
@@ -71,16 +78,15 @@ class Finish:
     def _rounds(
         self, bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], *, free_distortion: bool = True
     ) -> Bundle:
-        distorted = free_distortion and any(
-            lens.distorted or lens.model == "RADIAL" for lens in bundle.lenses
-        )
+        distorted = free_distortion and _distorted(bundle)
+        hidden = 0.0
         for tolerance in TOLERANCES:
             bundle = bundle.filtered(self.limit_px, self.min_angle_deg)
             if len(bundle.poses) < 2 or not bundle.active.any():
                 break
-            found = adjust_whitened(
-                bundle, cov_px, self.model(bundle, distortion=distorted), tolerance=tolerance
-            )
+            model = self.model(bundle, distortion=distorted)
+            hidden = hidden_noise_px(bundle, cov_px, model)
+            found = adjust_whitened(bundle, widened(cov_px, hidden), model, tolerance=tolerance)
             if distorted and not all(
                 lens.plausible() or self._exact(k) for k, lens in enumerate(found.lenses)
             ):
@@ -92,9 +98,9 @@ class Finish:
                 return self._rounds(replace(bundle, lenses=lenses), cov_px, free_distortion=False)
             bundle = found
         log.info(
-            "finish: %d points, %d observations, %.3f px, focal %s px",
+            "finish: %d points, %d observations, %.3f px, hidden noise %.2f px, focal %s px",
             len(np.unique(bundle.tracks.track[bundle.active])), bundle.active.sum(), bundle.rms_px,
-            ", ".join(f"{lens.focal_px:.1f}" for lens in bundle.lenses),
+            hidden, ", ".join(f"{lens.focal_px:.1f}" for lens in bundle.lenses),
         )  # fmt: skip
         return bundle
 
@@ -115,6 +121,16 @@ class Finish:
         exact = self._exact(number)
         seen = lens.distortion_px() >= self.idle_distortion_px
         return exact or (self.radial and lens.model == "RADIAL") or (lens.distorted and seen)
+
+
+def widened(cov_px: Float[np.ndarray, "m 2 2"], noise_px: float) -> Float[np.ndarray, "m 2 2"]:
+    """Covariances with the same noise added to all."""
+    return cov_px + noise_px**2 * np.eye(2)
+
+
+def _distorted(bundle: Bundle) -> bool:
+    """True when a lens has distortion that may move."""
+    return any(lens.distorted or lens.model == "RADIAL" for lens in bundle.lenses)
 
 
 def into_frame(bundle: Bundle, priors: Mapping[int, PosePrior]) -> Bundle:

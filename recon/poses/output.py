@@ -113,6 +113,7 @@ def save_uncertainty(
     record = {
         "reduced_chi_squared": uncertainty.chi2,
         "redundancy": uncertainty.redundancy,
+        "hidden_noise_px": uncertainty.hidden_px,
         "focal_percent": {str(k): v for k, v in uncertainty.focal_percent.items()},
         "cameras": cameras,
     }

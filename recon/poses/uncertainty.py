@@ -50,6 +50,7 @@ class Uncertainty:
     focal_percent: Mapping[int, float]  # by lens; empty when focal lengths were not free
     chi2: float
     redundancy: int  # observed numbers less unknowns
+    hidden_px: float = 0.0  # noise found beyond the covariances and added to them, pixels
 
 
 def estimate(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: Model) -> Uncertainty:

@@ -108,6 +108,11 @@ def adjust_whitened(
     return bundle
 
 
+def slope_of_loss(squared: Float[np.ndarray, " a"], model: Model) -> Float[np.ndarray, " a"]:
+    """What observations count, by their squared residuals in sigmas: 1 near zero, less beyond."""
+    return (1 + squared / model.loss_sigmas**2) ** -0.5
+
+
 def total_cost(bundle: Bundle, white: Float[np.ndarray, "m 2 2"], model: Model) -> float:
     """Robust cost of the active observations, and of the priors."""
     rows = np.flatnonzero(bundle.active)
@@ -141,8 +146,7 @@ def linearise(bundle: Bundle, white: Float[np.ndarray, "m 2 2"], model: Model) -
             index[mine, :POSE] = pose_at[photo] + np.arange(POSE)
         index[mine, POSE:] = lens_at[bundle.lens_of[photo]] + np.arange(len(model.free_lens))
     if np.isfinite(model.loss_sigmas):
-        squared = (residual**2).sum(-1)
-        weight = (1 + squared / model.loss_sigmas**2) ** -0.25  # root of the loss's slope
+        weight = np.sqrt(slope_of_loss((residual**2).sum(-1), model))
         white_rows = white[rows] * weight[:, None, None]
         residual = residual * weight[:, None]
     else:
@@ -216,14 +220,22 @@ def _off(pose: Rigid3, known: Rigid3) -> Float[np.ndarray, " 6"]:
 
 
 def _residuals(bundle: Bundle, rows: np.ndarray, white: np.ndarray) -> Float[np.ndarray, "a 2"]:
-    """Whitened; huge for a point behind its camera, so that no step goes there."""
+    """Whitened."""
+    return _times(white[rows], residuals_px(bundle, rows)[..., None])[..., 0]
+
+
+def residuals_px(bundle: Bundle, rows: Int[np.ndarray, " a"]) -> Float[np.ndarray, "a 2"]:
+    """Projections less observations of rows of the bundle's table, pixels.
+
+    Huge for a point behind its camera, so that no step goes there.
+    """
     error = np.zeros((len(rows), 2))
     for photo in bundle.poses:
         mine = np.flatnonzero(bundle.tracks.photo[rows] == photo)
         uv, depth = bundle.project(photo, bundle.xyz[bundle.tracks.track[rows[mine]]])
         off = uv - bundle.tracks.uv[rows[mine]]
         error[mine] = np.where((depth > MIN_DEPTH)[:, None], off, 1e6)
-    return _times(white[rows], error[..., None])[..., 0]
+    return error
 
 
 def _times(white: Float[np.ndarray, "m 2 2"], x: Float[np.ndarray, "m 2 d"]) -> np.ndarray:
