@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 # Raise a stage's number when its code changes what it writes: old results are then not reused.
-VERSIONS = {"photos": 1, "matches": 5, "cameras": 5, "seeds": 2, "splats": 1, "mesh": 2, "held": 1}
+VERSIONS = {"photos": 1, "matches": 5, "cameras": 6, "seeds": 2, "splats": 2, "mesh": 2, "held": 1}
 
 
 @dataclass(frozen=True)

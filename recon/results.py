@@ -216,7 +216,7 @@ def read_uncertainty(cameras: Path) -> m.Uncertainty:
         m.CameraSigma(name, s["rotation_deg"], s["centre_percent"], s["unsure"])
         for name, s in record["cameras"].items()
     ]
-    return m.Uncertainty(record["reduced_chi_squared"], sigmas)
+    return m.Uncertainty(record["reduced_chi_squared"], record["hidden_noise_px"], sigmas)
 
 
 def count_splats(job: "Run", splats: SavedSplats) -> m.SplatCounts:

@@ -10,7 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.poses.bundle import Bundle
-from recon.poses.whitened import Model, layout, num_known, residuals_px, slope_of_loss
+from recon.poses.whitened import (
+    Model,
+    counted_share,
+    layout,
+    num_known,
+    residuals_px,
+    slope_of_loss,
+)
 
 HALVINGS = 40
 MOST_PX = 10.0
@@ -31,13 +38,14 @@ def hidden_noise_px(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: M
     redundancy = redundancy_of(bundle, model)
     if redundancy <= 0:
         return 0.0
+    expected = redundancy * counted_share(model)
     error = residuals_px(bundle, rows)
     wide, axes = np.linalg.eigh(cov_px[rows])
     along = np.einsum("nji,nj->ni", axes, error) ** 2
 
     def chi2(noise: float) -> float:
         squared = (along / (wide + noise**2)).sum(-1)
-        return float((squared * slope_of_loss(squared, model)).sum()) / redundancy
+        return float((squared * slope_of_loss(squared, model)).sum()) / expected
 
     low, high = 0.0, MOST_PX
     if chi2(low) <= 1.0:
@@ -49,9 +57,10 @@ def hidden_noise_px(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: M
 
 
 def redundancy_of(bundle: Bundle, model: Model) -> int:
-    """Observed numbers and priors less unknowns; a world that nothing fixes has seven fewer."""
+    """Observed numbers and priors less unknowns, of which the choice of the world is none."""
     rows = np.flatnonzero(bundle.active)
     points = len(np.unique(bundle.tracks.track[rows]))
-    gauge = 0 if model.priors or model.fixed else 7
+    held = len(model.fixed & bundle.poses.keys())
+    gauge = 0 if model.priors or held > 1 else 1 if held else 7  # one known pose leaves the size
     size = layout(bundle, model)[2]
     return 2 * len(rows) + num_known(bundle, model) - (size + 3 * points - gauge)

@@ -15,7 +15,16 @@ import numpy as np
 from jaxtyping import Float
 
 from recon.poses.bundle import Bundle
-from recon.poses.whitened import POSE, Model, layout, linearise, num_known, reduced, whiten
+from recon.poses.whitened import (
+    POSE,
+    Model,
+    counted_share,
+    layout,
+    linearise,
+    num_known,
+    reduced,
+    whiten,
+)
 
 UNSURE_DEG, UNSURE_PERCENT = 2.0, 10.0  # of rotation, of the baseline: flagged above
 
@@ -42,8 +51,8 @@ class CameraSigma:
 class Uncertainty:
     """Sigmas by photo; `chi2` is the reduced chi squared of the adjustment.
 
-    Near 1 observations are as accurate as was said; sigmas are widened by its root when it is
-    above, never narrowed.
+    Near 1 observations are as accurate as was said, or as `hidden_px` makes them; sigmas are
+    widened by its root when it is above, never narrowed.
     """
 
     cameras: Mapping[int, CameraSigma]
@@ -69,7 +78,8 @@ def estimate(bundle: Bundle, cov_px: Float[np.ndarray, "m 2 2"], model: Model) -
     fixed_by_none = 0 if model.priors else gauge.shape[1]
     unknowns = equations.size + 3 * len(equations.points) - fixed_by_none
     redundancy = equations.residual.size + num_known(bundle, model) - unknowns
-    chi2 = float((equations.residual**2).sum()) / max(redundancy, 1)
+    counted = counted_share(model) * max(redundancy, 1)  # large residuals count less
+    chi2 = float((equations.residual**2).sum()) / counted
     covariance *= max(chi2, 1.0)
     pose_at, lens_at, _ = layout(bundle, model)
     extent = _extent(bundle)
@@ -150,8 +160,10 @@ def _inverse(
     return P @ some @ P.T
 
 
-def _balance(gauge: Float[np.ndarray, "k 7"]) -> Float[np.ndarray, " k"]:
+def _balance(gauge: Float[np.ndarray, "k g"]) -> Float[np.ndarray, " k"]:
     """Weights of the parameters in the fit: centres by the size of the world, lenses none."""
+    if gauge.shape[1] == 1:  # a pose is known, only the size is open
+        return np.ones(len(gauge))
     weight = np.zeros(len(gauge))
     centres = (gauge[:, 3:6] != 0).any(-1)
     turns = (gauge[:, :3] != 0).any(-1) & ~centres

@@ -113,6 +113,13 @@ def slope_of_loss(squared: Float[np.ndarray, " a"], model: Model) -> Float[np.nd
     return (1 + squared / model.loss_sigmas**2) ** -0.5
 
 
+def counted_share(model: Model) -> float:
+    """Squared residuals that count over those there are, where covariances are true."""
+    nodes, weights = np.polynomial.laguerre.laggauss(64)
+    squared = 2 * nodes  # of a pair of coordinates, in sigmas: exponential with mean 2
+    return float((weights * squared * slope_of_loss(squared, model)).sum() / 2)
+
+
 def total_cost(bundle: Bundle, white: Float[np.ndarray, "m 2 2"], model: Model) -> float:
     """Robust cost of the active observations, and of the priors."""
     rows = np.flatnonzero(bundle.active)

@@ -21,7 +21,8 @@ PROTOCOL = {
     "psnr_corrected": "after one gain per colour channel, fitted on that photo",
     "uncertainty": "one standard deviation along the worst axis, of a bundle adjustment with every "
     "observation's own accuracy and free lenses; the world is fixed by all cameras together; "
-    "sigmas are widened by the root of the reduced chi squared where that is above 1",
+    "where residuals are larger than those accuracies say, the same hidden noise is added to all "
+    "observations, as much as makes the reduced chi squared 1",
     "cameras": "against the true cameras after one similarity alignment of the camera centres",
     "surface": "against the true surface, distances in per cent of its bounding box diagonal",
 }
@@ -129,6 +130,7 @@ class Uncertainty:
     """Covariance of the cameras by the adjustment that solved them."""
 
     reduced_chi_squared: float
+    hidden_noise_px: float = 0.0  # added to every observation, working pixels
     cameras: list[CameraSigma] = field(default_factory=list)
 
 
