@@ -1,6 +1,8 @@
 """Presets of Hydra's launchers: they compose, run a sweep, and are refused in one line."""
 
 import json
+import shutil
+import subprocess
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -79,3 +81,25 @@ def test_joblib_runs_a_sweep(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     found = sorted(tmp_path.glob("outputs/match/*/*/matches.json"))
     assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1]
+
+
+def slurm_answers() -> bool:
+    """True where jobs can be handed to a Slurm cluster from here."""
+    if shutil.which("sinfo") is None:
+        return False
+    asked = subprocess.run(["sinfo", "-h", "-o", "%a"], capture_output=True, text=True, timeout=20)
+    return asked.returncode == 0 and "up" in asked.stdout
+
+
+@pytest.mark.skipif(not slurm_answers(), reason="no Slurm cluster here")
+def test_slurm_runs_a_sweep(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="no submitit launcher")
+    done = command(
+        "corr", "match", "-m", "hydra/launcher=slurm_cpu", "hydra.launcher.cpus_per_task=1",
+        "hydra.launcher.mem_gb=4", "matcher=sift", "seed=0,1", "pictures=false", "max_side=320",
+        f"photos=[{SAMPLE}/photos/photo_04.jpg,{SAMPLE}/photos/photo_05.jpg]", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = sorted(tmp_path.glob("outputs/match/*/*/matches.json"))
+    assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1]
+    assert list(tmp_path.glob("outputs/sweeps/.submitit/*/*_result.pkl"))  # by jobs of Slurm
