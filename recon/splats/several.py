@@ -89,7 +89,7 @@ def _member(rank: int, work: Work, size: int, kind: str, lines: Any) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
     device = torch.device("cuda", rank) if kind == "cuda" else torch.device("cpu")
     dist.init_process_group(
-        BACKENDS[kind], init_method=work.meeting.absolute().as_uri(), rank=rank, world_size=size,
+        BACKENDS[kind], store=dist.FileStore(str(work.meeting), size), rank=rank, world_size=size,
         device_id=device if kind == "cuda" else None,
     )  # fmt: skip
     fitted = train(

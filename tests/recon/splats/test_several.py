@@ -112,13 +112,14 @@ def test_two_processes_train_as_one_does_and_go_on_after_one_fails(tmp_path, cap
     options = {"stop_view": True, "stop_min_views": 3, "stop_every": 20}
     expected = alone(work(tmp_path / "one", **options))
 
-    broken = work(tmp_path / "two", Breaks(after=25), **options)
+    two = tmp_path / "two #2"  # no name of a folder may get in the way
+    broken = work(two, Breaks(after=25), **options)
     with pytest.raises(Exception, match="the power went out"):
         train_together(broken, 2, "cpu")
     assert (broken.folder / "checkpoint.pt").exists()
 
     with caplog.at_level(logging.INFO):
-        fitted = train_together(work(tmp_path / "two", **options), 2, "cpu")
+        fitted = train_together(work(two, **options), 2, "cpu")
     assert same(fitted, expected)
     assert [h["psnr_stop"] for h in fitted.history] == [h["psnr_stop"] for h in expected.history]
     said = [r.getMessage() for r in caplog.records]
