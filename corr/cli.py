@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corr.errors import UserError
+from corr.sweep import Failure, Refusal, attempt, failures_told, sweeping
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -86,21 +87,21 @@ def _run_hydra(job: str, command: Command) -> None:
     try:
         check(conf, command.config, sys.argv[1:])
     except UsageError as error:
-        raise SystemExit(_say(job, str(error), 2)) from None
+        raise _refusal(job, str(error), 2) from None
 
-    def task(config: DictConfig) -> None:
+    def work(config: DictConfig) -> None:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
             wrong = _wrong_value(config, missing)
             told = wrong or "missing " + " ".join(f"{key}=…" for key in missing)
-            raise SystemExit(_say(job, told))
+            raise _refusal(job, told)
         try:
             options = OmegaConf.to_object(config)
         except ValueError as error:
-            raise SystemExit(_say(job, str(error))) from None
+            raise _refusal(job, str(error)) from None
         except Exception as error:
             if isinstance(error.__cause__, ValueError):
-                raise SystemExit(_say(job, str(error.__cause__))) from None
+                raise _refusal(job, str(error.__cause__)) from None
             raise
         # Interrupted while it is imported, torch would print the counters of its caches at the end.
         logging.getLogger("torch").setLevel(logging.WARNING)
@@ -108,12 +109,19 @@ def _run_hydra(job: str, command: Command) -> None:
             with _quiet_when_nobody_reads():  # Hydra would show the traceback
                 command.main(options)
         except UserError as error:
-            raise SystemExit(_say(job, str(error))) from None
+            raise _refusal(job, str(error)) from None
         except KeyboardInterrupt:
-            raise SystemExit(_say(job, "interrupted; the same command continues", 130)) from None
+            raise _refusal(job, "interrupted; the same command continues", 130) from None
+
+    def task(config: DictConfig) -> Failure | None:
+        if sweeping():
+            return attempt(lambda: work(config))
+        work(config)
+        return None
 
     decorate = hydra.main(version_base="1.3", config_path=str(conf), config_name=command.config)
-    decorate(task)()
+    with failures_told(job):
+        decorate(task)()
 
 
 def _wrong_value(config: "DictConfig", missing: Sequence[str]) -> str:
@@ -160,10 +168,11 @@ def _nobody_reads(pipe: int) -> bool:
     return bool(waiting.poll(0))
 
 
-def _say(job: str, message: str, code: int = 1) -> int:
+def _refusal(job: str, message: str, code: int = 1) -> Refusal:
+    """Say why the command ends; to be raised."""
     sys.stdout.flush()
     print(f"{job}: {' '.join(message.split())}", file=sys.stderr)
-    return code
+    return Refusal(code, message)
 
 
 def _named(arguments: list[str], option: str) -> list[str]:

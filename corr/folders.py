@@ -27,6 +27,13 @@ def sweep_job() -> str:
     return f"{hydra.job.num}_{name}".rstrip("_")
 
 
+def job_folder(out: str, shard: str = "1/1") -> Path:
+    """The result folder; in a sweep that of this job, below it, but shards share theirs."""
+    folder = Path(out).expanduser().resolve()
+    own = shard.endswith("/1")
+    return folder / job if own and (job := sweep_job()) else folder
+
+
 def make_folder(folder: Path) -> None:
     """Create the result folder and prove that it can be written to."""
     try:

@@ -90,8 +90,6 @@ class Run:
     """One run folder and the stages in it; every method is one stage."""
 
     def __init__(self, options: RunOptions):
-        from omegaconf import OmegaConf
-
         if options.quality not in QUALITIES:
             raise UserError(f"quality must be one of {', '.join(QUALITIES)}, got {options.quality}")
         options.executor.check(options.workers)
@@ -106,15 +104,20 @@ class Run:
         check_scale(options.scale, self.inputs)
         self.out = workspace.result_folder(options, sample)
         make_folder(self.out)
+        self.stages: list[tuple[str, Stage]] = []
+        self.start = perf_counter()
+
+    def keep_options(self) -> None:
+        """Write what this run was told beside its results, once it is known to be possible."""
+        from omegaconf import OmegaConf
+
         config = OmegaConf.to_yaml(OmegaConf.structured(self.options))
         write_atomic(self.out / "config.yaml", config)
         choices = {
-            "matcher": choice_name(options.matcher, MATCHERS),
-            "executor": choice_name(options.executor, EXECUTORS),
+            "matcher": choice_name(self.options.matcher, MATCHERS),
+            "executor": choice_name(self.options.executor, EXECUTORS),
         }
         write_atomic(self.out / "choices.json", json.dumps(choices))
-        self.stages: list[tuple[str, Stage]] = []
-        self.start = perf_counter()
 
     def _stage(self, name: str, key: str, work: Callable[[Path], None]) -> Stage:
         number = len(self.stages)
@@ -278,6 +281,7 @@ def run(options: RunOptions) -> Summary:
         check_gpus(options.gpus, renderer)
         check_strategy(options.optimiser, renderer.name)
         with_batch(options.optimiser, options.gpus)
+        job.keep_options()
         photos = job.photos()
         matches = job.matches(photos)
         reconstruction = job.cameras(photos, matches)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from corr.errors import UserError
-from corr.folders import make_folder
+from corr.folders import job_folder, make_folder
 from corr.setup_note import keep_setup
 from corr.store import digest, strict_json, write_atomic
 from registration.datasets.benchmark import Benchmark
@@ -32,14 +32,13 @@ def evaluate(options: EvalOptions) -> str:
     """
     counts = options.counts()
     if len(counts) == 1:
-        return _evaluate(options)[0]
+        return _evaluate(options, out_folder(options))[0]
     parent, scores = out_folder(options), {}
     for count in counts:
         log.info("%d key-points", count)
-        part = dataclasses.replace(
-            options, keypoints=str(count), out=str(parent / f"keypoints_{count}")
-        )
-        text, scores[count] = _evaluate(part)
+        out = parent / f"keypoints_{count}"
+        part = dataclasses.replace(options, keypoints=str(count), out=str(out))
+        text, scores[count] = _evaluate(part, out)
     complete = {n: s for n, s in scores.items() if s is not None}
     if len(complete) < len(scores):
         return text.replace(str(part.out), str(parent))  # what other shards have to do
@@ -51,12 +50,11 @@ def evaluate(options: EvalOptions) -> str:
 def out_folder(options: EvalOptions) -> Path:
     """`out`, or a folder named after what is evaluated."""
     name = registrar_name(options.registrar)
-    return Path(
-        options.out or f"outputs/eval/{options.benchmark}_{name}_{options.orientation}"
-    ).resolve()
+    default = f"outputs/eval/{options.benchmark}_{name}_{options.orientation}"
+    return job_folder(options.out or default, options.shard)
 
 
-def _evaluate(options: EvalOptions) -> tuple[str, Scores | None]:
+def _evaluate(options: EvalOptions, out: Path) -> tuple[str, Scores | None]:
     """One run; no scores while other shards have pairs to predict.
 
     Writes `predictions*.jsonl`, and once every pair is there `metrics.json`, `report.md` and
@@ -66,7 +64,6 @@ def _evaluate(options: EvalOptions) -> tuple[str, Scores | None]:
         UserError: The folder is no such benchmark, or `out` holds another run.
     """
     name = registrar_name(options.registrar)
-    out = out_folder(options)
     make_folder(out)
     benchmark = chosen_benchmark(options, out)
     options.executor.check(options.workers)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from corr.errors import UserError
-from corr.folders import make_folder
+from corr.folders import job_folder, make_folder
 from corr.setup_note import keep_setup
 from corr.store import digest
 from registration.cloud import PointCloud
@@ -39,7 +39,7 @@ def multiway(options: MultiwayOptions) -> str:
         UserError: There are fewer than two scans, or none can be linked to another.
     """
     folder = Path(options.clouds).expanduser().resolve()
-    out = Path(options.out or f"outputs/multiway/{folder.name}").resolve()
+    out = job_folder(options.out or f"outputs/multiway/{folder.name}")
     options.executor.check(options.workers)
     files = scan_files(folder)
     make_folder(out)

@@ -14,7 +14,7 @@ from corr.evaluation.predict import predict, read_matched, shard, shard_file
 from corr.evaluation.scores import Scores, score
 from corr.evaluation.sets import PairSet
 from corr.evaluation.tables import markdown
-from corr.folders import make_folder
+from corr.folders import job_folder, make_folder
 from corr.options import EvalOptions, choice_name
 from corr.options_match import PAIR_MATCHERS
 from corr.setup_note import keep_setup
@@ -39,7 +39,9 @@ def evaluate(options: EvalOptions) -> str:
     options.executor.check(options.workers)
     whole = chosen_pairs(options)
     name = choice_name(options.matcher, PAIR_MATCHERS)
-    out = Path(options.out or f"outputs/eval/{options.benchmark}_{name}").resolve()
+    out = job_folder(
+        options.out or f"outputs/eval/{options.benchmark}_{name}", options.two_view.shard
+    )
     make_folder(out)
     keep_setup(out, _setup(options, name, whole))
     pairs = shard(whole.pairs, two.shard)

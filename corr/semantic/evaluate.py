@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from corr.errors import UserError
-from corr.folders import make_folder
+from corr.folders import job_folder, make_folder
 from corr.options import EvalOptions, choice_name, extractors, parsed_lengths, transfers
 from corr.semantic.calibration import Curve, curve_for
 from corr.semantic.cycles import CyclePck, cycle_pck, cycle_table
@@ -47,7 +47,7 @@ def evaluate(options: EvalOptions) -> str:
     options = dataclasses.replace(options, features=chosen)
     options.transfer = options.transfer.calibrated(curve)
     transfer = choice_name(options.transfer, transfers())
-    out = Path(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}").resolve()
+    out = job_folder(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}")
     seen = _seen(options, pairs)
     cache = open_cache(
         Path(options.cache).expanduser(), options.features, options.memory_mb, options.head

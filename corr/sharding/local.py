@@ -1,6 +1,5 @@
 """This machine: the calling process alone, or a pool of processes."""
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from corr.sharding.executor import (
     Trouble,
 )
 from corr.sharding.worker import compute, counted, start, thread_settings, trouble_of
+from corr.spawning import spawning
 
 _AHEAD = 2  # shards per process that are handed out, so that none waits for the next
 
@@ -131,8 +131,7 @@ class _Pools:
 @contextmanager
 def _pool(task: Task, workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
     """Fresh processes with so many threads each; gone, and their shards with them, at the end."""
-    context = multiprocessing.get_context("spawn")  # no locks and threads of ours in them
-    with _environment(thread_settings(threads)):
+    with _environment(thread_settings(threads)), spawning() as context:  # no locks of ours in them
         pool = ProcessPoolExecutor(workers, context, initializer=start, initargs=(task.work,))
         try:
             yield pool

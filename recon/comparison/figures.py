@@ -37,6 +37,7 @@ class Figure:
         return self.factor * float(found) if usable else None
 
 
+RECONSTRUCTION_KIND = "reconstruction"
 RECONSTRUCTION = (
     Figure("photos placed", "photos.placed", 0, "high"),
     Figure("PSNR held out dB", "held_out.psnr_mean", 2, "high"),
@@ -87,7 +88,7 @@ def _auc(record: Mapping[str, Any]) -> Iterator[Figure]:
 def kind_of(record: Mapping[str, Any]) -> tuple[str, tuple[Figure, ...]]:
     """What a run's JSON is about, and its figures; no figures: something else."""
     if "photos" in record and "metadata" in record:
-        return "reconstruction", RECONSTRUCTION
+        return RECONSTRUCTION_KIND, RECONSTRUCTION
     if "target_from_source" in record:
         return "alignment", ALIGNMENT
     if "registrar" in record and "total" in record:

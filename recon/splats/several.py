@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from corr.spawning import spawning
 from recon.scene import View
 from recon.splats.fitted import Fitted
 from recon.splats.seeds import Seeds
@@ -61,19 +62,32 @@ def train_together(work: Work, size: int, kind: str = "cuda") -> Fitted:
         size: How many processes; with `cuda` the n-th takes the n-th GPU.
         kind: `cuda`, or `cpu` for processes that share the cores.
     """
-    context = torch.multiprocessing.get_context("spawn")
-    lines = context.Queue()
-    listener = QueueListener(lines, *logging.getLogger().handlers, respect_handler_level=True)
-    work.meeting.unlink(missing_ok=True)
-    listener.start()
+    with spawning() as context:
+        lines = context.Queue()
+        listener = QueueListener(lines, *logging.getLogger().handlers, respect_handler_level=True)
+        work.meeting.unlink(missing_ok=True)
+        listener.start()
+        try:
+            _run(work, size, kind, lines)
+            return pickle.loads(work.outcome.read_bytes())
+        finally:
+            listener.stop()
+            lines.close()
+            for left in (work.meeting, work.outcome):
+                left.unlink(missing_ok=True)
+
+
+def _run(work: Work, size: int, kind: str, lines: Any) -> None:
+    """All processes to their end; none is left when this one is interrupted."""
+    running = spawn(_member, (work, size, kind, lines), nprocs=size, join=False)
     try:
-        spawn(_member, (work, size, kind, lines), nprocs=size)
-        return pickle.loads(work.outcome.read_bytes())
-    finally:
-        listener.stop()
-        lines.close()
-        for left in (work.meeting, work.outcome):
-            left.unlink(missing_ok=True)
+        while not running.join():
+            pass
+    except BaseException:
+        for process in running.processes:
+            process.kill()
+            process.join()
+        raise
 
 
 def _member(rank: int, work: Work, size: int, kind: str, lines: Any) -> None:

@@ -83,6 +83,38 @@ def test_joblib_runs_a_sweep(tmp_path):
     assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1]
 
 
+BAD = (
+    f"photos=[{SAMPLE}/photos/photo_04.jpg,{SAMPLE}/photos/photo_05.jpg],"
+    f"[{SAMPLE}/photos/photo_04.jpg,nothere.jpg],"
+    f"[{SAMPLE}/photos/photo_05.jpg,{SAMPLE}/photos/photo_06.jpg]"
+)
+
+
+def check_one_bad_job(done, folder):
+    """The second of three jobs failed, the others are whole, and the command says so."""
+    assert done.returncode == 1, done.stderr[-2000:]
+    said = done.stderr[done.stderr.index("corr match: 1 of 3 jobs failed:") :].splitlines()
+    assert len(said) == 2
+    assert said[1].startswith("  #1 ")
+    assert "nothere.jpg does not exist" in said[1]
+    found = sorted(folder.glob("out/*/matches.json"))
+    assert [p.parent.name[0] for p in found] == ["0", "2"]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib_cpu"])
+def test_job_that_fails_does_not_end_the_sweep(launcher, tmp_path):
+    """With joblib also: processes of our own in its jobs, which start processes their own way."""
+    extra = []
+    if launcher != "basic":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="no joblib launcher")
+        extra = [f"hydra/launcher={launcher}", "workers=2"]
+    done = command(
+        "corr", "match", "-m", *extra, "matcher=sift", "pictures=false", "max_side=320", "out=out",
+        BAD, cwd=tmp_path,
+    )  # fmt: skip
+    check_one_bad_job(done, tmp_path)
+
+
 def slurm_answers() -> bool:
     """True where jobs can be handed to a Slurm cluster from here."""
     if shutil.which("sinfo") is None:
@@ -103,3 +135,14 @@ def test_slurm_runs_a_sweep(tmp_path):
     found = sorted(tmp_path.glob("outputs/match/*/*/matches.json"))
     assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1]
     assert list(tmp_path.glob("outputs/sweeps/.submitit/*/*_result.pkl"))  # by jobs of Slurm
+
+
+@pytest.mark.skipif(not slurm_answers(), reason="no Slurm cluster here")
+def test_job_that_fails_on_slurm_is_told_and_nobody_waits_for_it(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="no submitit launcher")
+    done = command(
+        "corr", "match", "-m", "hydra/launcher=slurm_cpu", "hydra.launcher.cpus_per_task=1",
+        "hydra.launcher.mem_gb=4", "matcher=sift", "pictures=false", "max_side=320", "out=out",
+        BAD, cwd=tmp_path,
+    )  # fmt: skip
+    check_one_bad_job(done, tmp_path)

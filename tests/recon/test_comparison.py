@@ -11,6 +11,7 @@ from recon.comparison.command import compare
 from recon.comparison.runs import find_runs
 from recon.comparison.table import as_text, tables_of
 from recon.options_compare import CompareOptions
+from recon.workspace import mark_finished
 
 
 def write_run(folder: Path, *, seed: int, psnr: float | None, seconds: float) -> None:
@@ -85,14 +86,40 @@ def test_folder_without_runs_is_one_line(tmp_path):
     for places, message in (
         ([str(tmp_path)], "there is no finished run in"),
         ([str(tmp_path / "gone")], "gone does not exist; give folders of finished runs"),
-        ([], "there is no finished run in nothing"),
+        ([], "name folders of finished runs"),
     ):
         with pytest.raises(UserError, match=message):
             find_runs(places)
 
 
-def test_damaged_result_is_named(sweep):
-    file = sweep / "photos" / "0_seed=0" / "metrics.json"
-    file.write_text("{")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metrics.json", "{"), ("metrics.json", '{"averages": 3}'), ("config.yaml", "a: [1"),
+        ("choices.json", "{"),
+    ],
+)  # fmt: skip
+def test_damaged_result_is_named_and_left_out(sweep, caplog, name, text):
+    place = sweep / "photos" / "0_seed=0"
+    (place / name).write_text(text)
     with pytest.raises(UserError, match=r"metrics.json is damaged .*; run it again or leave it"):
-        find_runs([str(sweep)])
+        find_runs([str(place)])
+    assert {r.folder.name for r in find_runs([str(sweep)])} == {"1_seed=1", "posed_sift"}
+    assert f"left out: {place}" in caplog.text
+
+
+def test_sweep_below_a_finished_run_is_found_too(sweep):
+    write_run(sweep / "photos2", seed=5, psnr=20.0, seconds=1)
+    (sweep / "photos").rename(sweep / "photos2" / "sweep")
+    names = [r.folder.name for r in find_runs([str(sweep / "photos2")])]
+    assert names == ["photos2", "0_seed=0", "1_seed=1"]
+
+
+def test_run_that_was_begun_again_is_told(sweep, caplog):
+    place = sweep / "photos" / "0_seed=0"
+    mark_finished(place)
+    find_runs([str(place)])
+    assert caplog.text == ""
+    (place / "config.yaml").write_text("seed: 7")
+    find_runs([str(place)])
+    assert "did not end: its figures are of the run before" in caplog.text

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from corr.errors import UserError
-from corr.folders import make_folder
+from corr.folders import job_folder, make_folder
 from corr.options import choice_name, extractors
 from corr.semantic.datasets.base import PairSet
 from corr.semantic.datasets.read import read_pairs
@@ -47,7 +47,7 @@ def _train(options: TrainOptions) -> str:
     name = choice_name(options.method, methods())
     features = choice_name(options.features, extractors())
     start = time.monotonic()
-    world = opened(options, Path(options.out or f"outputs/train/{name}_{features}").resolve())
+    world = opened(options, job_folder(options.out or f"outputs/train/{name}_{features}"))
     try:
         done = options.method.train(world)
     except ValueError as error:

@@ -36,6 +36,11 @@ def test_honest_and_modest_observations_get_none():
     assert hidden_noise_px(bundle, covariances(b, 0.4), FREE) == 0
 
 
+def test_two_photos_get_none():
+    bundle = bundle_of(ring_scene(2, 150), 0.5, 0)
+    assert hidden_noise_px(bundle, covariances(bundle, 0.1), FREE) == 0
+
+
 def test_with_it_chi_squared_is_that_of_true_covariances_and_sigmas_are_too():
     bundle = bundle_of(WORLD, 0.5, 2)
     cov = covariances(bundle, 0.1)
