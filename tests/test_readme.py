@@ -287,6 +287,7 @@ def test_option_exists(package, override):
             "method.frames=": ["method=asic"], "executor.gpus=": ["executor=ray"],
             "hydra.launcher.n_jobs=": ["hydra/launcher=joblib"],
             "hydra.launcher.partition=": ["hydra/launcher=slurm_gpu"],
+            "hydra.launcher.cpus_per_task=": ["hydra/launcher=slurm_cpu"],
         }  # fmt: skip
         chosen = next((v for k, v in only_with.items() if override.startswith(k)), [])
         compose(name, overrides=[*chosen, override])

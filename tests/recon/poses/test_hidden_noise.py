@@ -36,8 +36,9 @@ def test_honest_and_modest_observations_get_none():
     assert hidden_noise_px(bundle, covariances(b, 0.4), FREE) == 0
 
 
-def test_two_photos_get_none():
-    bundle = bundle_of(ring_scene(2, 150), 0.5, 0)
+@pytest.mark.parametrize("photos", [2, 3])
+def test_two_or_three_photos_get_none(photos):
+    bundle = bundle_of(ring_scene(photos, 150), 0.5, 0)
     assert hidden_noise_px(bundle, covariances(bundle, 0.1), FREE) == 0
 
 
