@@ -119,7 +119,11 @@ def slurm_answers() -> bool:
     """True where jobs can be handed to a Slurm cluster from here."""
     if shutil.which("sinfo") is None:
         return False
-    asked = subprocess.run(["sinfo", "-h", "-o", "%a"], capture_output=True, text=True, timeout=20)
+    ask = ["sinfo", "-h", "-o", "%a"]
+    try:
+        asked = subprocess.run(ask, capture_output=True, text=True, timeout=5)
+    except subprocess.TimeoutExpired:
+        return False
     return asked.returncode == 0 and "up" in asked.stdout
 
 
