@@ -1,6 +1,7 @@
 """Presets of Hydra's launchers: they compose, run a sweep, and are refused in one line."""
 
 import json
+import multiprocessing
 import shutil
 import subprocess
 
@@ -9,6 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from corr import launchers as presets
 from corr.launchers import launchers, unusable
+from corr.spawning import spawning
 from recon.options import register_run
 from tests.conftest import ROOT, SAMPLE, command
 
@@ -101,7 +103,7 @@ def check_one_bad_job(done, folder):
     assert [p.parent.name[0] for p in found] == ["0", "2"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib_cpu"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib_cpu", marks=pytest.mark.slow)])
 def test_job_that_fails_does_not_end_the_sweep(launcher, tmp_path):
     """With joblib also: processes of our own in its jobs, which start processes their own way."""
     extra = []
@@ -150,3 +152,16 @@ def test_job_that_fails_on_slurm_is_told_and_nobody_waits_for_it(tmp_path):
         BAD, cwd=tmp_path,
     )  # fmt: skip
     check_one_bad_job(done, tmp_path)
+
+
+def test_processes_are_spawned_whatever_the_default_is():
+    """In joblib's jobs it is `loky`, of which a spawned process knows nothing."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    try:
+        multiprocessing.set_start_method("forkserver", force=True)
+        with spawning() as context:
+            assert context.get_start_method() == "spawn"
+            assert multiprocessing.get_start_method() == "spawn"  # what a child is told
+        assert multiprocessing.get_start_method() == "forkserver"
+    finally:
+        multiprocessing.set_start_method(before, force=True)
