@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from corr.errors import UserError
+from corr.sweep import sweeping
 
 LONGEST_JOB_NAME = 80  # characters; file systems end at 255
 
@@ -14,11 +15,9 @@ def sweep_job() -> str:
     """A name for this job of a sweep, unique within it; empty in a single run."""
     from hydra.core.hydra_config import HydraConfig
 
-    if not HydraConfig.initialized():
+    if not sweeping():
         return ""
     hydra = HydraConfig.get()
-    if hydra.mode is None or hydra.mode.name != "MULTIRUN":
-        return ""
     name = re.sub(r"[^\w.,=-]+", "_", hydra.job.override_dirname)
     if len(name) > LONGEST_JOB_NAME:
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -27,9 +26,8 @@ def sweep_job() -> str:
     return f"{hydra.job.num}_{name}".rstrip("_")
 
 
-def job_folder(out: str, shard: str = "1/1") -> Path:
+def job_folder(folder: Path, shard: str = "1/1") -> Path:
     """The result folder; in a sweep that of this job, below it, but shards share theirs."""
-    folder = Path(out).expanduser().resolve()
     own = shard.endswith("/1")
     return folder / job if own and (job := sweep_job()) else folder
 

@@ -13,7 +13,7 @@ from PIL import Image as PilImage
 from tqdm import tqdm
 
 from corr.errors import UserError
-from corr.folders import log_to, make_folder, sweep_job
+from corr.folders import job_folder, log_to, make_folder
 from corr.match_files import write_colmap_text
 from corr.match_pictures import matches_picture
 from corr.matches import Matches
@@ -96,7 +96,7 @@ def result_folder(options: MatchOptions, paths: list[Path], matcher: str) -> Pat
         stems = folder_name if len(options.photos) == 1 else "-".join(p.stem for p in paths[:2])
         plain = re.sub(r"[^\w.-]+", "_", stems)[:80].strip(".") or "photos"
         folder = Path("outputs") / "match" / f"{plain}_{matcher}"
-    return folder / job if (job := sweep_job()) else folder
+    return job_folder(folder)
 
 
 def _photos(options: MatchOptions, paths: list[Path], out: Path) -> PhotoSet:

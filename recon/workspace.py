@@ -12,7 +12,7 @@ from PIL import Image as PilImage
 
 from corr.cli import shared_dir
 from corr.errors import UserError
-from corr.folders import sweep_job
+from corr.folders import job_folder
 from corr.store import file_digest, write_atomic
 from recon.options import RunOptions, SceneOptions
 from recon.scene import View
@@ -109,7 +109,7 @@ def result_folder(options: RunOptions, sample: bool) -> Path:
             name = parts[0]
         # Never "." or "..": that would be outputs/ itself or the folder above it.
         folder = Path("outputs") / (re.sub(r"[^\w.-]+", "_", name).strip(".") or "scene")
-    return folder / job if (job := sweep_job()) else folder
+    return job_folder(folder)
 
 
 def mark_finished(run: Path) -> None:

@@ -51,7 +51,7 @@ def out_folder(options: EvalOptions) -> Path:
     """`out`, or a folder named after what is evaluated."""
     name = registrar_name(options.registrar)
     default = f"outputs/eval/{options.benchmark}_{name}_{options.orientation}"
-    return job_folder(options.out or default, options.shard)
+    return job_folder(Path(options.out or default).expanduser().resolve(), options.shard)
 
 
 def _evaluate(options: EvalOptions, out: Path) -> tuple[str, Scores | None]:

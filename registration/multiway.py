@@ -39,7 +39,7 @@ def multiway(options: MultiwayOptions) -> str:
         UserError: There are fewer than two scans, or none can be linked to another.
     """
     folder = Path(options.clouds).expanduser().resolve()
-    out = job_folder(options.out or f"outputs/multiway/{folder.name}")
+    out = job_folder(Path(options.out or f"outputs/multiway/{folder.name}").expanduser().resolve())
     options.executor.check(options.workers)
     files = scan_files(folder)
     make_folder(out)

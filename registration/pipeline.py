@@ -9,7 +9,7 @@ from typing import Any
 
 from corr.cli import shared_dir
 from corr.errors import UserError
-from corr.folders import log_to, make_folder, sweep_job
+from corr.folders import job_folder, log_to, make_folder
 from corr.machine import compile_clock
 from corr.store import peak_memory_mb, write_atomic
 from registration.api import Aligned, align
@@ -102,7 +102,7 @@ def result_folder(options: RunOptions) -> Path:
     else:
         name = f"{Path(options.source).stem}_to_{Path(options.target).stem}"
         folder = Path("outputs") / re.sub(r"[^\w.-]+", "_", name)
-    return folder / job if (job := sweep_job()) else folder
+    return job_folder(folder)
 
 
 def _compiled(seconds: float) -> list[str]:

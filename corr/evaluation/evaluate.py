@@ -39,9 +39,8 @@ def evaluate(options: EvalOptions) -> str:
     options.executor.check(options.workers)
     whole = chosen_pairs(options)
     name = choice_name(options.matcher, PAIR_MATCHERS)
-    out = job_folder(
-        options.out or f"outputs/eval/{options.benchmark}_{name}", options.two_view.shard
-    )
+    place = Path(options.out or f"outputs/eval/{options.benchmark}_{name}")
+    out = job_folder(place.expanduser().resolve(), options.two_view.shard)
     make_folder(out)
     keep_setup(out, _setup(options, name, whole))
     pairs = shard(whole.pairs, two.shard)

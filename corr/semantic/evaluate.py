@@ -47,7 +47,8 @@ def evaluate(options: EvalOptions) -> str:
     options = dataclasses.replace(options, features=chosen)
     options.transfer = options.transfer.calibrated(curve)
     transfer = choice_name(options.transfer, transfers())
-    out = job_folder(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}")
+    place = Path(options.out or f"outputs/eval/{options.benchmark}_{features}_{transfer}")
+    out = job_folder(place.expanduser().resolve())
     seen = _seen(options, pairs)
     cache = open_cache(
         Path(options.cache).expanduser(), options.features, options.memory_mb, options.head

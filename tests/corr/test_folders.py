@@ -24,7 +24,7 @@ def test_sweep_jobs_have_short_names_of_their_own(dirname, monkeypatch):
 
 
 def test_every_job_of_a_sweep_has_its_folder_but_shards_share_one(monkeypatch):
-    assert job_folder("out") == Path.cwd() / "out"
+    assert job_folder(Path("out")) == Path("out")
     monkeypatch.setattr(folders, "sweep_job", lambda: "1_seed=3")
-    assert job_folder("out") == Path.cwd() / "out" / "1_seed=3"
-    assert job_folder("out", "2/4") == Path.cwd() / "out"
+    assert job_folder(Path("out")) == Path("out") / "1_seed=3"
+    assert job_folder(Path("out"), "2/4") == Path("out")

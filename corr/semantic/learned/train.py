@@ -47,7 +47,8 @@ def _train(options: TrainOptions) -> str:
     name = choice_name(options.method, methods())
     features = choice_name(options.features, extractors())
     start = time.monotonic()
-    world = opened(options, job_folder(options.out or f"outputs/train/{name}_{features}"))
+    place = Path(options.out or f"outputs/train/{name}_{features}")
+    world = opened(options, job_folder(place.expanduser().resolve()))
     try:
         done = options.method.train(world)
     except ValueError as error:
